@@ -1,3 +1,7 @@
+//===- StatusTest.cpp - errors as values ------------------------*- C++ -*-===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
 #include "vitrify/Support/Status.h"
 
 #include <gtest/gtest.h>
