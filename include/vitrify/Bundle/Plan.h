@@ -14,6 +14,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "vitrify/Support/DType.h"
 #include "vitrify/Support/Status.h"
 
 #include <cstdint>
@@ -23,14 +24,6 @@
 #include <vector>
 
 namespace vitrify {
-
-/// Element types of buffers and weights. Names as in safetensors where it has one.
-enum class DType : uint8_t { F32, F16, BF16, F8E4M3, F4E2M1, I8, U8, I32, I64 };
-/// "F32", "F16", "BF16", "F8_E4M3", "F4", "I8", "U8", "I32", "I64".
-std::string_view dtypeName(DType type);
-StatusOr<DType> parseDType(std::string_view name);
-/// Bits of one element: 4 for F4E2M1.
-unsigned dtypeBits(DType type);
 
 /// An integer expression over symbols. JSON: an integer, a symbol's name as a string, or
 /// ["op", lhs, rhs] with op one of + - * ceildiv floordiv mod min max. At most 64 nodes deep.
