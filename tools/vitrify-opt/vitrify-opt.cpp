@@ -1,0 +1,17 @@
+//===- vitrify-opt.cpp - runs passes and pipelines on text -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "vitrify/Dialect/ViT/IR/ViT.h"
+
+#include "mlir/InitAllDialects.h"
+#include "mlir/InitAllPasses.h"
+#include "mlir/Tools/mlir-opt/MlirOptMain.h"
+
+int main(int argc, char **argv) {
+  mlir::DialectRegistry registry;
+  mlir::registerAllDialects(registry);
+  mlir::registerAllPasses();
+  registry.insert<vitrify::vit::ViTDialect>();
+  return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "vitrify optimiser driver\n", registry));
+}
