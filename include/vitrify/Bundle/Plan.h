@@ -118,7 +118,8 @@ struct PlanStep {
   PlanExpr condition = 0;
   float threshold = 0;
   std::vector<PlanStep> body;
-  // Call: another program of this plan, on the same arena.
+  // Call: an earlier program of this plan. reads are the memory of its inputs, writes of its outputs, in order; its symbols
+  // take the values of ours of the same name; its arena buffers may not overlap any of ours that are live at the call.
   std::string callee;
 };
 
@@ -152,6 +153,11 @@ std::string printPlan(const Plan &plan);
 StatusOr<Plan> parsePlan(std::string_view json);
 /// Every index in range, shapes and sizes consistent at the symbols' bounds, buffers inside the arena, offsets aligned,
 /// no two buffers that live at the same time overlap, every read written before, outputs written, ranges cover [min, max].
+/// A buffer lives from its first write to its last read, an Output to the end, an Input from the start; buffers used in
+/// bodies count at the If step. Values are checked at every combination of the symbols' least, tuned and largest values.
 Status verifyPlan(const Plan &plan);
+/// The part of verifyPlan that depends on values, for one program at these symbol values. A runtime calls it for a shape
+/// it has not seen, so that no expression that is right at the bounds and wrong between them gets through.
+Status verifyProgramAt(const Plan &plan, size_t program, const std::vector<int64_t> &symbols);
 
 } // namespace vitrify

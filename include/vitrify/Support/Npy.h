@@ -32,7 +32,7 @@ struct NpyArray {
 StatusOr<NpyArray> parseNpy(std::span<const std::byte> file);
 /// Errors carry the path.
 StatusOr<NpyArray> readNpy(const std::string &path);
-/// Writes version 1.0 (2.0 when the header needs it) aside and renames.
+/// Writes version 1.0, aside, and renames.
 Status writeNpy(const std::string &path, DType dtype, std::span<const int64_t> shape, std::span<const std::byte> data);
 
 } // namespace vitrify

@@ -45,7 +45,7 @@ StatusOr<SafeTensorsHeader> parseSafeTensorsHeader(std::span<const std::byte> pr
 /// A mapped .safetensors file. Thread-safe once open.
 class SafeTensorsFile {
 public:
-  static StatusOr<SafeTensorsFile> open(const std::string &path);
+  static StatusOr<SafeTensorsFile> open(const std::string &path, bool followLinks = true);
 
   const std::string &path() const { return file.path(); }
   const SafeTensorsHeader &header() const { return head; }
