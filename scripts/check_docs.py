@@ -32,14 +32,12 @@ def expected():
     """Name of each reference page -> its text, from the umbrella .td of each dialect and from each Passes.td."""
     pages = {}
     for path in tracked(".td"):
-        text = read(path)
-        dialect = re.search(r"def\s+(\w+)Dialect\b|def\s+(\w+)_Dialect\b", text)
-        if path.name.endswith("Dialect.td") and dialect:
-            stem = path.name[:-len("Dialect.td")]
+        dialect = re.search(r"^def\s+\w+\s*:\s*Dialect\s*{\s*let name = \"(\w+)\"", read(path), re.M)
+        if dialect:
+            stem = path.stem.removesuffix("Base").removesuffix("Dialect").removesuffix("Ops")
             umbrella = path.with_name(f"{stem}Ops.td")
-            umbrella = umbrella if (ROOT / umbrella).exists() else path.with_name(f"{stem}.td")
             source = umbrella if (ROOT / umbrella).exists() else path
-            pages[f"{stem}Dialect.md"] = clean(tblgen(source, "-gen-dialect-doc", f"-dialect={stem.lower()}"))
+            pages[f"{stem}Dialect.md"] = clean(tblgen(source, "-gen-dialect-doc", f"-dialect={dialect.group(1)}"))
         elif path.name == "Passes.td":
             owner = path.parts[-3] if path.parts[-2] == "Transforms" else path.parts[-2]
             pages[f"{owner}Passes.md"] = clean(tblgen(path, "-gen-pass-doc"))

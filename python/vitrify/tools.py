@@ -1,0 +1,40 @@
+"""Finds and runs the project's C++ tools: beside the package (build/bin of its checkout), or on PATH."""
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from vitrify.errors import VitrifyError
+
+BUILD_BIN = Path(__file__).resolve().parents[2] / "build" / "bin"
+
+
+def find_tool(name):
+    """Path of a tool such as vitrify-compile."""
+    beside = BUILD_BIN / name
+    if beside.is_file() and os.access(beside, os.X_OK):
+        return str(beside)
+    on_path = shutil.which(name)
+    if on_path is None:
+        raise VitrifyError(f"{name} is neither in {BUILD_BIN} nor on PATH: build it with make build")
+    return on_path
+
+
+def message_of(stderr):
+    """The error a tool printed, without the tool's own prefix; its first error line if it printed more."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if "error:" in line] or lines[-1:]
+    return errors[0].split("error:", 1)[-1].strip() if errors else ""
+
+
+def run_tool(name, arguments, stdin=None):
+    """Runs a tool and returns its standard output. A failure becomes one VitrifyError with the tool's own message."""
+    try:
+        done = subprocess.run([find_tool(name), *map(str, arguments)], input=stdin, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise VitrifyError(f"cannot run {name}: {error.strerror}") from error
+    if done.returncode < 0:
+        raise VitrifyError(f"{name} was stopped by signal {-done.returncode}; its output: {done.stderr.strip()[-400:]}")
+    if done.returncode:
+        raise VitrifyError(f"{name}: {message_of(done.stderr) or f'exit status {done.returncode}'}")
+    return done.stdout
