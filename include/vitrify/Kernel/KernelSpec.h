@@ -1,0 +1,75 @@
+//===- KernelSpec.h - what a plan must know about a kernel ------*- C++ -*-===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// A kernel as the plan sees it: its name, its scalar arguments, the order, types and layouts of its buffers and its
+// grid. Nothing here depends on a chip.
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "vitrify/Bundle/Plan.h"
+#include "vitrify/Support/DType.h"
+
+#include "mlir/IR/Operation.h"
+#include "mlir/IR/Value.h"
+#include "mlir/Support/LogicalResult.h"
+
+#include <string>
+#include <vector>
+
+namespace vitrify {
+
+/// An i64 argument of a kernel: a dimension of an operand or a result of the vit op it was built from.
+struct KernelScalar {
+  bool ofResult = false; ///< of result `index`, not of operand `index`
+  unsigned index = 0;    ///< operand or result number of the op
+  unsigned dim = 0;      ///< which dimension of its tensor type
+  friend bool operator==(const KernelScalar &, const KernelScalar &) = default;
+};
+
+/// One pointer argument of a kernel, in the order of the launch: weights, then reads, then writes.
+struct KernelOperand {
+  enum class Role : uint8_t { Weight, Read, Write };
+  Role role = Role::Read;
+  unsigned index = 0;        ///< operand number of the op; for Write its result number
+  DType dtype = DType::F32;  ///< how the kernel finds it in memory: E4M3 activations are BF16 on x86
+  std::string numeric;       ///< "" or "F8_E4M3": what the values are when dtype only holds them
+  std::string layout = "nk"; ///< weights: "nk" as stored, or "panel:w<W>:k<G>:<DTYPE>" (see below)
+};
+// The layout "panel:w<W>:k<G>:<DTYPE>" of a stored [N, K] weight (F32, F16, BF16 or F8_E4M3; K contiguous): element
+// (n, k) converted to DTYPE (BF16 or F32, nearest even; E4M3 is exact in both) lies at element
+//   ((n / W) * ceil(K / G) + k / G) * W * G + (n % W) * G + k % G,
+// zeros fill columns from N to a multiple of W and k from K to a multiple of G. Panels start at 64 bytes.
+
+/// One kernel for one range of the dispatch value.
+struct KernelSpec {
+  std::string name;        ///< symbol: equal for ops that can share the kernel, readable, with a hash of `key`
+  std::string key;         ///< text that says everything the code depends on; equal keys have equal code
+  std::string layerKind;   ///< "linear", "attention", "row" or "gather"
+  std::string precision;   ///< what its matrix instructions take: "f32", "bf16", "f8e4m3", ...
+  std::vector<KernelScalar> scalars;   ///< the i64 arguments
+  std::vector<KernelOperand> operands; ///< the pointer arguments; an operand of the op that is not read is absent
+  /// Over the scalars: PlanExpr::symbol(i) is scalars[i]. On x86 the number of work units, and 1, 1.
+  PlanExpr grid[3] = {PlanExpr(1), PlanExpr(1), PlanExpr(1)};
+  int64_t block = 1;       ///< threads of a block; 1 on x86
+  int64_t sharedBytes = 0; ///< dynamic shared memory; 0 on x86
+  /// The variant serves dispatch values [rangeMin, rangeMax], the dispatch value being this expression over the scalars.
+  PlanExpr dispatch = PlanExpr(0);
+  int64_t rangeMin = 0;
+  int64_t rangeMax = INT64_MAX;
+};
+
+/// A value of rank 2 as rows of a larger buffer: a `tensor.extract_slice` of columns is a view, not a copy.
+struct RowView {
+  mlir::Value base;         ///< what is really stored
+  int64_t rowStride = 0;    ///< elements from one row of the view to the next; static
+  int64_t columnOffset = 0; ///< elements from the start of a base row to the view's first column
+};
+/// Looks through column slices (all rows, unit strides, static column range, also of one another). Any other value is
+/// its own base. A slice that is not a view of rows is an error in `reason`.
+mlir::FailureOr<RowView> rowViewOf(mlir::Value value, std::string &reason);
+
+/// True when the value is a weight of the module: the result of vit.get.
+bool isWeight(mlir::Value value);
+
+} // namespace vitrify
