@@ -113,9 +113,9 @@ void vitrify::encodeE4M3(const float *__restrict in, uint8_t *__restrict out, si
     out[i] = encodeOne(in[i]);
 }
 
-void vitrify::encodeE4M3Scaled(const float *__restrict in, float scale, uint8_t *__restrict out, size_t n) {
+void vitrify::encodeE4M3Scaled(const float *__restrict in, float factor, uint8_t *__restrict out, size_t n) {
   for (size_t i = 0; i < n; ++i)
-    out[i] = encodeOne(in[i] / scale);
+    out[i] = encodeOne(in[i] * factor);
 }
 
 void vitrify::decodeE4M3(const uint8_t *in, float *out, size_t n) {

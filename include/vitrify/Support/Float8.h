@@ -37,8 +37,8 @@ float decodeF16(uint16_t bits);
 
 /// The same over arrays; in and out may not overlap.
 void encodeE4M3(const float *in, uint8_t *out, size_t n);
-/// Codes of in[i] / scale (a division, not a product with the reciprocal).
-void encodeE4M3Scaled(const float *in, float scale, uint8_t *out, size_t n);
+/// Codes of in[i] * factor.
+void encodeE4M3Scaled(const float *in, float factor, uint8_t *out, size_t n);
 void decodeE4M3(const uint8_t *in, float *out, size_t n);
 void encodeBF16(const float *in, uint16_t *out, size_t n);
 void decodeBF16(const uint16_t *in, float *out, size_t n);

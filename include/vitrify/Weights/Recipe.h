@@ -14,6 +14,7 @@
 #include "vitrify/Support/DType.h"
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -56,16 +57,18 @@ struct RecipeNode {
     Concat,    ///< operands along `axis`
     Transpose, ///< 2-D
     Reshape,   ///< same elements in order
-    Cast,      ///< to another float type: nearest even; to E4M3 saturating
-    Amax,      ///< f32: max|x| over `axis` (-1: all) / `number`; where that is 0, 1
-    Sum,       ///< f32: sum over `axis` (-1: all), added in index order in f64
+    Cast,      ///< to F32, F16 or BF16, nearest even
+    Amax,      ///< f32: max|x| / `number` of each row ([N, K] -> [N], `axis` 1) or of all (-> [1], `axis` -1); where the
+               ///< maximum is 0, 1; values that are not finite are an error
+    Sum,       ///< f32: sum of each row ([N, K] -> [N]), added in order in f64
     Recip,     ///< 1 / x, f32
-    Add,       ///< x + y, x - y, x * y: y of the same shape, rank 0, or rank 1 along `axis`; in f32, rounded to x's type
-    Sub,
+    Add,       ///< x + y, x - y, x * y in f32. y has x's shape, or one element, or is [N] for x of [N] or [N, K] (`axis` 0),
+    Sub,       ///< or is [K] (`axis` 1)
     Mul,
-    Round,     ///< codes (E4M3: nearest even, saturating; I8: nearest even, -127..127) of x / scale along `axis` or scalar
-    Dequant,   ///< f32: code * scale, scale scalar or along `axis`
-    PadK,      ///< zeros after the last axis up to a multiple of `begin`
+    Round,     ///< E4M3 codes (nearest even, saturating) of x * (1 / scale). scale is [1], [N] by row, or
+               ///< [ceil(N / h), ceil(K / g)] with `block` {h, g}; it must be positive with a finite reciprocal
+    Dequant,   ///< f32: code * scale, scale as for Round but of any float type
+    Pad,       ///< zeros after the end of `axis` up to a multiple of `begin`
   };
 
   Kind kind = Kind::Literal;
@@ -76,11 +79,13 @@ struct RecipeNode {
   int64_t axis = 0;
   int64_t begin = 0, end = 0;
   std::vector<int64_t> indices;
-  float number = 1.0f;
+  std::vector<int64_t> block;
+  double number = 1.0;
   std::shared_ptr<const std::vector<std::byte>> literal;
 };
 
-/// A graph of nodes; the builders check types and return the new node or an error.
+/// A graph of nodes; the builders check types and return the new node, or one that is there and does the same.
+/// Dimensions are at least 1. All of it mirrors the ops of Dialect/ViT/IR/WeightOps.td.
 class Recipe {
 public:
   StatusOr<RecipeValue> read(std::string source, std::string tensor, TensorType type);
@@ -93,16 +98,15 @@ public:
   StatusOr<RecipeValue> transpose(RecipeValue x);
   StatusOr<RecipeValue> reshape(RecipeValue x, std::vector<int64_t> shape);
   StatusOr<RecipeValue> cast(RecipeValue x, DType to);
-  /// `axis` -1 reduces all. `divisor` is 448 for E4M3 scales, positive and finite.
-  StatusOr<RecipeValue> amax(RecipeValue x, int64_t axis, float divisor);
-  StatusOr<RecipeValue> sum(RecipeValue x, int64_t axis);
+  /// Per row of a matrix, or over all. `divisor` is 448 for E4M3 scales, positive and finite.
+  StatusOr<RecipeValue> amax(RecipeValue x, bool perRow, double divisor);
+  StatusOr<RecipeValue> sum(RecipeValue x);
   StatusOr<RecipeValue> recip(RecipeValue x);
-  /// Add, Sub or Mul.
-  StatusOr<RecipeValue> binary(RecipeNode::Kind kind, RecipeValue x, RecipeValue y, int64_t axis = 0);
-  /// `to` is F8E4M3 or I8.
-  StatusOr<RecipeValue> round(RecipeValue x, RecipeValue scale, int64_t axis = 0, DType to = DType::F8E4M3);
-  StatusOr<RecipeValue> dequant(RecipeValue codes, RecipeValue scale, int64_t axis = 0);
-  StatusOr<RecipeValue> padK(RecipeValue x, int64_t multiple);
+  /// Add, Sub or Mul. `columns`: y is [K] of x's [N, K].
+  StatusOr<RecipeValue> binary(RecipeNode::Kind kind, RecipeValue x, RecipeValue y, bool columns = false);
+  StatusOr<RecipeValue> round(RecipeValue x, RecipeValue scale, std::vector<int64_t> block = {});
+  StatusOr<RecipeValue> dequant(RecipeValue codes, RecipeValue scale, std::vector<int64_t> block = {});
+  StatusOr<RecipeValue> pad(RecipeValue x, int64_t axis, int64_t multiple);
 
   /// The value that the recipe yields; set once, after all nodes.
   Status yield(RecipeValue value);
@@ -111,16 +115,20 @@ public:
   const std::vector<RecipeNode> &allNodes() const { return nodes; }
 
   /// One line a node reachable from the result, numbered in order of use; equal recipes give equal text. `nameOf` replaces
-  /// names of weights (by their keys), `sourceOf` those of sources (by their digests); null keeps them.
+  /// names of weights (by their keys), `sourceOf` those of sources (by their digests); null keeps them. Literals and long
+  /// lists of indices are shown by their digests.
   using Rename = std::function<std::string(const std::string &)>;
   std::string text(const Rename &nameOf = {}, const Rename &sourceOf = {}) const;
 
 private:
   StatusOr<RecipeValue> add(RecipeNode node);
-  Status checkOperand(RecipeValue value) const;
+  StatusOr<const TensorType *> operand(RecipeValue value, std::string_view op) const;
+  StatusOr<RecipeValue> scaled(RecipeNode::Kind kind, RecipeValue x, RecipeValue scale, std::vector<int64_t> block);
 
   std::vector<RecipeNode> nodes;
+  std::map<std::string, RecipeValue> known; ///< by line of text
   RecipeValue root = 0;
+  bool yielded = false;
 };
 
 /// Where a recipe finds what it does not hold. Implementations are thread-safe.
@@ -134,9 +142,23 @@ public:
   virtual StatusOr<TensorData> weightRows(const std::string &weight, int64_t begin, int64_t end) const = 0;
 };
 
-/// Rows [begin, end) of the recipe's result. Operations that need more rows than they give (reductions over axis 0,
-/// transpose) read their operand in pieces of about `chunkBytes`.
-StatusOr<TensorData> evaluateRows(const Recipe &recipe, int64_t begin, int64_t end, const RecipeInputs &inputs,
-                                  int64_t chunkBytes = int64_t(8) << 20);
+/// Evaluates one recipe by rows; rows may be asked for from several threads. Operations that need more rows than they give
+/// (amax over all, transpose) read their operand in pieces of about `chunkBytes`, and the first once only.
+class RecipeEvaluator {
+public:
+  /// Borrows both.
+  RecipeEvaluator(const Recipe &recipe, const RecipeInputs &inputs, int64_t chunkBytes = int64_t(4) << 20);
+  ~RecipeEvaluator();
+
+  /// Rows [begin, end) of the result.
+  StatusOr<TensorData> rows(int64_t begin, int64_t end);
+
+private:
+  struct State;
+  std::unique_ptr<State> state;
+};
+
+/// Rows [begin, end) of the recipe's result.
+StatusOr<TensorData> evaluateRows(const Recipe &recipe, int64_t begin, int64_t end, const RecipeInputs &inputs);
 
 } // namespace vitrify
