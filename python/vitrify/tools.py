@@ -38,3 +38,10 @@ def run_tool(name, arguments, stdin=None):
     if done.returncode:
         raise VitrifyError(f"{name}: {message_of(done.stderr) or f'exit status {done.returncode}'}")
     return done.stdout
+
+
+def exec_tool(name, arguments):
+    """Runs a tool on this process's own standard output; a failure becomes a VitrifyError as in run_tool."""
+    done = subprocess.run([find_tool(name), *map(str, arguments)], stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise VitrifyError(f"{name}: {message_of(done.stderr) or f'exit status {done.returncode}'}")

@@ -1,0 +1,29 @@
+"""vitrify compile: the whole way to a bundle."""
+from vitrify.compile import METHODS, PRECISIONS, CompileOptions, compile_model
+
+NAME = "compile"
+HELP = "turn a model into a bundle: import, calibrate, quantise, compile"
+DESCRIPTION = """Imports a model folder (or takes model.mlir), calibrates it on images, and compiles it for one or more targets into one bundle."""
+EXAMPLES = """  vitrify compile ./vit-base-patch16-224 --calibrate photos/ -o vit.vitrify
+  vitrify compile model.mlir --ranges ranges.json --target x86-64-v4-bf16 --target x86-64-v3 -o vit.vitrify
+  vitrify compile ./deit-small --precision bf16 -o deit.vitrify"""
+
+
+def add_arguments(parser):
+    parser.add_argument("model", metavar="MODEL", help="model folder or model.mlir")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="bundle to write")
+    parser.add_argument("--calibrate", nargs="+", metavar="PATH", help="images to calibrate on: one .npy, or images and folders of images")
+    parser.add_argument("--calibrate-images", type=int, default=200, metavar="N", help="use the first N of them (default: 200)")
+    parser.add_argument("--method", choices=METHODS, default="amax", help="how a range is found from what was observed (default: amax)")
+    parser.add_argument("--ranges", metavar="FILE", help="ranges.json of vitrify calibrate, instead of --calibrate")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp8", help="of the linears (default: fp8)")
+    parser.add_argument("--target", action="append", default=[], metavar="NAME", help="processor to compile for; may be repeated (default: this machine's)")
+    parser.add_argument("--keep", action="append", default=[], metavar="PRECISION:PATTERN", help="precision of layers by name, such as bf16:b0.*; may be repeated")
+    parser.add_argument("--max-batch", type=int, default=256, metavar="N", help="largest number of images a run (default: 256)")
+
+
+def run(options):
+    settings = CompileOptions(precision=options.precision, targets=tuple(options.target), method=options.method, keep=tuple(options.keep),
+                              calibration_images=options.calibrate_images, max_batch=options.max_batch)
+    printed = compile_model(options.model, options.calibrate, options.output, settings, options.ranges)
+    print(printed.rstrip() or f"{options.output}: {options.precision}")
