@@ -28,9 +28,8 @@ struct WeightWriteOptions {
 
 /// One weight to write, in order of use.
 struct WeightRequest {
-  std::string name;          ///< of the store
-  std::string layout = "nk"; ///< part of the identity: the same recipe in two layouts is two tensors
-  uint64_t alignment = 64;   ///< 4096 for a weight that starts a streaming chunk
+  std::string name;        ///< of the store
+  uint64_t alignment = 64; ///< 4096 for a weight that starts a streaming chunk
 };
 
 /// Where a requested weight ended up.
@@ -74,11 +73,14 @@ public:
                     std::span<std::byte> out) const override;
   StatusOr<TensorData> weightRows(const std::string &weight, int64_t begin, int64_t end) const override;
 
-  /// Writes the requested weights to a new file at `path`.
+  /// Writes the requested weights to a new file at `path`, each in the canonical layout "nk" that recipes give; layouts of
+  /// kernels are made from it at load. Evaluates on `threads` threads, in pieces that together stay within the budget (but
+  /// at least a row a piece).
   StatusOr<WeightWriteReport> write(const std::string &path, std::span<const WeightRequest> requests,
                                     const WeightWriteOptions &options) const;
 
 private:
+  struct Entry;
   struct State;
   std::unique_ptr<State> state;
 };

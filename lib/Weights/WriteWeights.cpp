@@ -1,0 +1,212 @@
+//===- WriteWeights.cpp - weights.safetensors from a weight store --------===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "StoreState.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstring>
+#include <new>
+#include <thread>
+
+using namespace vitrify;
+
+namespace {
+/// Pieces larger than this leave the caches without gaining anything.
+constexpr int64_t kMaxPieceBytes = 8 << 20;
+
+/// Rows [begin, end) of a weight.
+struct Piece {
+  size_t weight;
+  int64_t begin, end;
+};
+
+/// Evaluates pieces on several threads and hands them out in order, at most `window` ahead.
+class PieceQueue {
+public:
+  PieceQueue(const WeightStore &store, const std::vector<std::string> &names, std::vector<Piece> pieces,
+             unsigned threads)
+      : store(store), names(names), pieces(std::move(pieces)), window(2 * std::max(1u, threads)) {
+    for (unsigned i = 0; i < std::max(1u, threads); ++i)
+      try {
+        workers.emplace_back([this] { work(); });
+      } catch (const std::system_error &) {
+        break; // fewer threads; with none at all next() evaluates itself
+      }
+  }
+
+  ~PieceQueue() {
+    {
+      std::lock_guard lock(mutex);
+      stop = true;
+    }
+    changed.notify_all();
+    for (std::thread &worker : workers)
+      worker.join();
+  }
+
+  /// The result of the next piece in order.
+  StatusOr<TensorData> next() {
+    size_t index = taken;
+    if (workers.empty()) {
+      ++taken;
+      return evaluate(pieces[index]);
+    }
+    std::unique_lock lock(mutex);
+    changed.wait(lock, [&] { return results.count(index) != 0; });
+    StatusOr<TensorData> result = std::move(results.at(index));
+    results.erase(index);
+    ++taken;
+    lock.unlock();
+    changed.notify_all();
+    return result;
+  }
+
+private:
+  StatusOr<TensorData> evaluate(const Piece &piece) const {
+    const std::string &name = names[piece.weight];
+    try {
+      auto rows = store.weightRows(name, piece.begin, piece.end);
+      if (!rows.ok())
+        return rows.status().prefixed("weight '" + name + "'");
+      return rows;
+    } catch (const std::bad_alloc &) {
+      return resourceExhausted("weight '" + name + "': no memory for rows " + std::to_string(piece.begin) + " to " +
+                               std::to_string(piece.end));
+    }
+  }
+
+  void work() {
+    std::unique_lock lock(mutex);
+    while (true) {
+      changed.wait(lock, [&] { return stop || started >= pieces.size() || started < taken + window; });
+      if (stop || started >= pieces.size())
+        return;
+      size_t index = started++;
+      lock.unlock();
+      StatusOr<TensorData> result = evaluate(pieces[index]);
+      lock.lock();
+      results.emplace(index, std::move(result));
+      changed.notify_all();
+    }
+  }
+
+  const WeightStore &store;
+  const std::vector<std::string> &names;
+  const std::vector<Piece> pieces;
+  const size_t window;
+  std::mutex mutex;
+  std::condition_variable changed;
+  size_t started = 0, taken = 0;
+  bool stop = false;
+  std::map<size_t, StatusOr<TensorData>> results;
+  std::vector<std::thread> workers;
+};
+
+/// Whether two ranges of the file being written hold the same bytes.
+StatusOr<bool> sameBytes(const SafeTensorsWriter &writer, const TensorInfo &a, const TensorInfo &b) {
+  std::vector<std::byte> left(std::min<uint64_t>(a.bytes(), 1 << 20)), right(left.size());
+  for (uint64_t at = 0; at < a.bytes(); at += left.size()) {
+    size_t count = std::min<uint64_t>(left.size(), a.bytes() - at);
+    VITRIFY_RETURN_IF_ERROR(writer.readAt(a.begin + at, std::span(left).first(count)));
+    VITRIFY_RETURN_IF_ERROR(writer.readAt(b.begin + at, std::span(right).first(count)));
+    if (std::memcmp(left.data(), right.data(), count) != 0)
+      return false;
+  }
+  return true;
+}
+} // namespace
+
+StatusOr<WeightWriteReport> WeightStore::write(const std::string &path, std::span<const WeightRequest> requests,
+                                               const WeightWriteOptions &options) const {
+  VITRIFY_RETURN_IF_ERROR(check());
+  unsigned threads = std::clamp(options.threads, 1u, 64u);
+  WeightWriteReport report;
+  std::vector<std::string> names;    // of the distinct recipes, in order of first request
+  std::vector<uint64_t> alignments;  // of the same
+  std::map<std::string, size_t> firstOfKey;
+  std::vector<size_t> distinctOf;    // request to distinct recipe
+  for (const WeightRequest &request : requests) {
+    const Recipe *recipe = find(request.name);
+    if (!recipe)
+      return notFound("no weight '" + request.name + "'");
+    VITRIFY_ASSIGN_OR_RETURN(std::string key, recipeKey(request.name));
+    auto [it, isNew] = firstOfKey.emplace(key, names.size());
+    if (isNew) {
+      names.push_back(request.name);
+      alignments.push_back(request.alignment);
+    }
+    alignments[it->second] = std::max(alignments[it->second], request.alignment);
+    distinctOf.push_back(it->second);
+    report.weights.push_back({request.name, "", recipe->type(), key,
+                              isNew ? WrittenWeight::Sharing::Own : WrittenWeight::Sharing::SameRecipe});
+  }
+
+  std::vector<Piece> pieces;
+  std::vector<std::pair<std::string, size_t>> namesAndRanks;
+  // Twice the threads wait to be written, and each works on one more.
+  int64_t pieceBytes = std::clamp<int64_t>(options.budgetBytes / (3 * threads), 1, kMaxPieceBytes);
+  for (size_t i = 0; i < names.size(); ++i) {
+    const TensorType &type = find(names[i])->type();
+    namesAndRanks.emplace_back(names[i], type.shape.size());
+    int64_t step = std::max<int64_t>(1, pieceBytes / state->bytesPerRow(names[i]));
+    for (int64_t row = 0; row < type.rows(); row += step)
+      pieces.push_back({i, row, std::min(type.rows(), row + step)});
+  }
+  uint64_t metadataBytes = 0;
+  for (const auto &[key, value] : options.metadata)
+    metadataBytes += key.size() + value.size() + 8;
+
+  VITRIFY_ASSIGN_OR_RETURN(
+      SafeTensorsWriter writer,
+      SafeTensorsWriter::create(path, SafeTensorsWriter::headerBytes(namesAndRanks, metadataBytes)));
+  std::vector<std::string> tensorOf(names.size());
+  std::map<Digest, std::vector<TensorInfo>> written;
+  std::vector<bool> shared(names.size());
+  {
+    PieceQueue queue(*this, names, std::move(pieces), threads);
+    for (size_t i = 0; i < names.size(); ++i) {
+      const TensorType &type = find(names[i])->type();
+      VITRIFY_RETURN_IF_ERROR(writer.begin(names[i], type.dtype, type.shape, alignments[i]));
+      ContentHasher hasher;
+      while (writer.size() < writer.current().end) {
+        VITRIFY_ASSIGN_OR_RETURN(TensorData rows, queue.next());
+        hasher.update(rows.data);
+        VITRIFY_RETURN_IF_ERROR(writer.write(rows.data));
+      }
+      TensorInfo mine = writer.current();
+      tensorOf[i] = names[i];
+      std::vector<TensorInfo> &candidates = written[hasher.finish()];
+      for (const TensorInfo &other : candidates) {
+        // The start of a streaming chunk keeps its place, whoever else has its bytes.
+        if (other.dtype != mine.dtype || other.shape != mine.shape || other.begin % alignments[i] != 0)
+          continue;
+        VITRIFY_ASSIGN_OR_RETURN(bool same, sameBytes(writer, other, mine));
+        if (same) {
+          tensorOf[i] = other.name;
+          shared[i] = true;
+          break;
+        }
+      }
+      if (shared[i]) {
+        VITRIFY_RETURN_IF_ERROR(writer.discard());
+        continue;
+      }
+      VITRIFY_RETURN_IF_ERROR(writer.end());
+      report.tensorBytes += mine.bytes();
+      candidates.push_back(std::move(mine));
+    }
+  }
+  report.fileBytes = writer.size();
+  VITRIFY_RETURN_IF_ERROR(writer.finish(options.metadata));
+  for (size_t i = 0; i < requests.size(); ++i) {
+    WrittenWeight &weight = report.weights[i];
+    weight.tensor = tensorOf[distinctOf[i]];
+    if (shared[distinctOf[i]] && weight.sharing == WrittenWeight::Sharing::Own)
+      weight.sharing = WrittenWeight::Sharing::SameBytes;
+    if (weight.sharing != WrittenWeight::Sharing::Own)
+      report.sharedBytes += static_cast<uint64_t>(weight.type.bytesOfRows(weight.type.rows()));
+  }
+  return report;
+}
