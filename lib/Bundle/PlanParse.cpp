@@ -2,6 +2,7 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
+#include "JsonLists.h"
 #include "PlanJson.h"
 
 using namespace vitrify;
@@ -56,22 +57,6 @@ StatusOr<PlanExpr> vitrify::parsePlanExpr(const JsonCursor &json, const std::vec
 }
 
 namespace {
-/// Calls `parse` on every element of the array `key`.
-template <typename T, typename F>
-StatusOr<std::vector<T>> parseList(const JsonCursor &json, std::string_view key, F parse) {
-  VITRIFY_ASSIGN_OR_RETURN(JsonCursor array, json.at(key));
-  VITRIFY_ASSIGN_OR_RETURN(size_t size, array.arraySize());
-  std::vector<T> values;
-  values.reserve(size);
-  for (size_t i = 0; i < size; ++i) {
-    StatusOr<T> value = parse(array[i]);
-    if (!value.ok())
-      return value.status();
-    values.push_back(std::move(*value));
-  }
-  return values;
-}
-
 StatusOr<unsigned> parseIndex(const JsonCursor &json) {
   VITRIFY_ASSIGN_OR_RETURN(int64_t value, json.asInteger(0, INT32_MAX));
   return static_cast<unsigned>(value);
@@ -115,7 +100,7 @@ StatusOr<PlanWeight> parseWeight(const JsonCursor &json) {
   VITRIFY_ASSIGN_OR_RETURN(weight.tensor, json.string("tensor"));
   VITRIFY_ASSIGN_OR_RETURN(JsonCursor dtype, json.at("dtype"));
   VITRIFY_ASSIGN_OR_RETURN(weight.dtype, parsePlanType(dtype));
-  VITRIFY_ASSIGN_OR_RETURN(weight.shape, parseList<int64_t>(json, "shape", parseInteger));
+  VITRIFY_ASSIGN_OR_RETURN(weight.shape, parseJsonList<int64_t>(json, "shape", parseInteger));
   VITRIFY_ASSIGN_OR_RETURN(weight.layout, json.string("layout"));
   return weight;
 }
@@ -135,12 +120,12 @@ public:
     VITRIFY_RETURN_IF_ERROR(
         json.refuseOtherKeys({"name", "symbols", "inputs", "outputs", "arena_bytes", "buffers", "steps"}));
     VITRIFY_ASSIGN_OR_RETURN(program.name, json.string("name"));
-    VITRIFY_ASSIGN_OR_RETURN(program.symbols, parseList<PlanSymbol>(json, "symbols", parsePlanSymbol));
-    VITRIFY_ASSIGN_OR_RETURN(program.inputs, parseList<PlanArgument>(json, "inputs", parseArgument));
-    VITRIFY_ASSIGN_OR_RETURN(program.outputs, parseList<PlanArgument>(json, "outputs", parseArgument));
+    VITRIFY_ASSIGN_OR_RETURN(program.symbols, parseJsonList<PlanSymbol>(json, "symbols", parsePlanSymbol));
+    VITRIFY_ASSIGN_OR_RETURN(program.inputs, parseJsonList<PlanArgument>(json, "inputs", parseArgument));
+    VITRIFY_ASSIGN_OR_RETURN(program.outputs, parseJsonList<PlanArgument>(json, "outputs", parseArgument));
     VITRIFY_ASSIGN_OR_RETURN(program.arena_bytes, expr(json, "arena_bytes"));
     auto buffer = [this](const JsonCursor &element) { return parseBuffer(element); };
-    VITRIFY_ASSIGN_OR_RETURN(program.buffers, parseList<PlanBuffer>(json, "buffers", buffer));
+    VITRIFY_ASSIGN_OR_RETURN(program.buffers, parseJsonList<PlanBuffer>(json, "buffers", buffer));
     VITRIFY_ASSIGN_OR_RETURN(program.steps, steps(json, "steps", 0));
     return std::move(program);
   }
@@ -152,7 +137,7 @@ private:
   }
   StatusOr<std::vector<PlanExpr>> exprs(const JsonCursor &json, std::string_view key) {
     auto parse = [this](const JsonCursor &element) { return parsePlanExpr(element, program.symbols); };
-    return parseList<PlanExpr>(json, key, parse);
+    return parseJsonList<PlanExpr>(json, key, parse);
   }
   StatusOr<std::vector<PlanOperand>> operands(const JsonCursor &json, std::string_view key) {
     auto parse = [this](const JsonCursor &element) -> StatusOr<PlanOperand> {
@@ -163,7 +148,7 @@ private:
       VITRIFY_ASSIGN_OR_RETURN(operand.offset, expr(element, "offset"));
       return operand;
     };
-    return parseList<PlanOperand>(json, key, parse);
+    return parseJsonList<PlanOperand>(json, key, parse);
   }
 
   StatusOr<PlanBuffer> parseBuffer(const JsonCursor &json) {
@@ -188,7 +173,7 @@ private:
     if (depth > kMaxBodyDepth)
       return json.fail("bodies are nested deeper than " + std::to_string(kMaxBodyDepth));
     auto parse = [&](const JsonCursor &element) { return step(element, depth); };
-    return parseList<PlanStep>(json, key, parse);
+    return parseJsonList<PlanStep>(json, key, parse);
   }
 
   StatusOr<PlanStep> step(const JsonCursor &json, unsigned depth) {
@@ -196,7 +181,7 @@ private:
     VITRIFY_ASSIGN_OR_RETURN(JsonCursor kindJson, json.at("kind"));
     VITRIFY_ASSIGN_OR_RETURN(size_t kind, parseName(kindJson, kStepKinds));
     step.kind = static_cast<PlanStep::Kind>(kind);
-    VITRIFY_ASSIGN_OR_RETURN(step.layers, parseList<std::string>(json, "layers", parseText));
+    VITRIFY_ASSIGN_OR_RETURN(step.layers, parseJsonList<std::string>(json, "layers", parseText));
     switch (step.kind) {
     case PlanStep::Kind::Launch: VITRIFY_RETURN_IF_ERROR(launch(json, step)); return step;
     case PlanStep::Kind::Copy: {
@@ -239,7 +224,7 @@ private:
     for (size_t i = 0; i < count; ++i)
       VITRIFY_RETURN_IF_ERROR(variant(variants[i], step));
     VITRIFY_ASSIGN_OR_RETURN(step.args, exprs(json, "args"));
-    VITRIFY_ASSIGN_OR_RETURN(step.weights, parseList<unsigned>(json, "weights", parseIndex));
+    VITRIFY_ASSIGN_OR_RETURN(step.weights, parseJsonList<unsigned>(json, "weights", parseIndex));
     VITRIFY_ASSIGN_OR_RETURN(step.reads, operands(json, "reads"));
     VITRIFY_ASSIGN_OR_RETURN(step.writes, operands(json, "writes"));
     return {};
@@ -252,7 +237,7 @@ private:
     VITRIFY_ASSIGN_OR_RETURN(int64_t min, json.integer("min"));
     VITRIFY_ASSIGN_OR_RETURN(int64_t max, json.integer("max"));
     VITRIFY_ASSIGN_OR_RETURN(std::vector<PlanExpr> grid, exprs(json, "grid"));
-    VITRIFY_ASSIGN_OR_RETURN(std::vector<int64_t> block, parseList<int64_t>(json, "block", parseInteger));
+    VITRIFY_ASSIGN_OR_RETURN(std::vector<int64_t> block, parseJsonList<int64_t>(json, "block", parseInteger));
     VITRIFY_ASSIGN_OR_RETURN(int64_t shared, json.integer("shared_bytes"));
     step.kernels.push_back(kernel);
     step.ranges.emplace_back(min, max);
@@ -277,10 +262,10 @@ StatusOr<Plan> vitrify::parsePlan(std::string_view text) {
   VITRIFY_RETURN_IF_ERROR(json.refuseOtherKeys({"version", "target", "kernels", "weights", "programs"}));
   Plan plan;
   VITRIFY_ASSIGN_OR_RETURN(plan.target, json.string("target"));
-  VITRIFY_ASSIGN_OR_RETURN(plan.kernels, parseList<PlanKernel>(json, "kernels", parseKernel));
-  VITRIFY_ASSIGN_OR_RETURN(plan.weights, parseList<PlanWeight>(json, "weights", parseWeight));
+  VITRIFY_ASSIGN_OR_RETURN(plan.kernels, parseJsonList<PlanKernel>(json, "kernels", parseKernel));
+  VITRIFY_ASSIGN_OR_RETURN(plan.weights, parseJsonList<PlanWeight>(json, "weights", parseWeight));
   auto program = [](const JsonCursor &element) { return ProgramParser().parse(element); };
-  VITRIFY_ASSIGN_OR_RETURN(plan.programs, parseList<PlanProgram>(json, "programs", program));
+  VITRIFY_ASSIGN_OR_RETURN(plan.programs, parseJsonList<PlanProgram>(json, "programs", program));
   VITRIFY_RETURN_IF_ERROR(verifyPlan(plan));
   return plan;
 }

@@ -112,11 +112,16 @@ StatusOr<SafeTensorsHeader> vitrify::parseSafeTensorsHeader(std::span<const std:
 }
 
 StatusOr<SafeTensorsFile> SafeTensorsFile::open(const std::string &path, bool followLinks) {
+  VITRIFY_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(path, followLinks));
+  return fromMapped(std::move(file));
+}
+
+StatusOr<SafeTensorsFile> SafeTensorsFile::fromMapped(MappedFile file) {
   SafeTensorsFile result;
-  VITRIFY_ASSIGN_OR_RETURN(result.file, MappedFile::open(path, followLinks));
+  result.file = std::move(file);
   auto header = parseSafeTensorsHeader(result.file.bytes(), result.file.size());
   if (!header.ok())
-    return header.status().prefixed("'" + path + "'");
+    return header.status().prefixed("'" + result.path() + "'");
   result.head = std::move(*header);
   for (size_t i = 0; i < result.head.tensors.size(); ++i)
     result.index.emplace(result.head.tensors[i].name, i);

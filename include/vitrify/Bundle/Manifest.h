@@ -32,15 +32,11 @@ struct ManifestModel {
   std::string license; ///< SPDX identifier or "unknown"
 };
 
-/// An argument or result as the caller sees it. Dimensions are numbers, or names of the entry's symbols.
+/// An argument or result as the caller sees it.
 struct ManifestArgument {
-  struct Dim {
-    int64_t value = 0;  ///< when `symbol` is empty
-    std::string symbol;
-  };
   std::string name;
   DType dtype = DType::F32;
-  std::vector<Dim> shape;
+  std::vector<PlanExpr> shape; ///< over the entry's symbols
 };
 
 /// An entry function; every target's plan has a program of this name with these arguments and symbols.

@@ -33,6 +33,8 @@ public:
 
 private:
   friend class Bundle;
+  Status verifyChunks(const MappedFile &file, uint64_t begin, uint64_t end) const;
+
   SafeTensorsFile tensors;
   uint64_t chunkBytes = 0;
   std::vector<Digest> digests;

@@ -47,6 +47,9 @@ class SafeTensorsFile {
 public:
   static StatusOr<SafeTensorsFile> open(const std::string &path, bool followLinks = true);
 
+  /// Parses the header of a file that is open already.
+  static StatusOr<SafeTensorsFile> fromMapped(MappedFile file);
+
   const std::string &path() const { return file.path(); }
   const SafeTensorsHeader &header() const { return head; }
   const std::vector<TensorInfo> &tensors() const { return head.tensors; }
