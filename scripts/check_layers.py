@@ -16,7 +16,9 @@ MLIR_FREE = {
     "Emulator": {"Support"},
 }
 # Single headers that cross a border on purpose: the emulator fills the list of driver functions that the runtime calls.
-CONTRACTS = {"Emulator": {"vitrify/Runtime/CudaApi.h", "vitrify/Runtime/CudaSymbols.def"}}
+CONTRACTS = {
+    "Emulator": {"vitrify/Runtime/CudaApi.h", "vitrify/Runtime/CudaErrors.def", "vitrify/Runtime/CudaSymbols.def"}
+}
 INCLUDE = re.compile(r'^\s*#\s*include\s+["<]([^">]+)[">]', re.M)
 SUBDIRECTORY = re.compile(r"^\s*add_subdirectory\((\w[\w/]*)\)", re.M)
 
