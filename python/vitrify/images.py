@@ -51,13 +51,13 @@ def load_image(path, steps):
         raise VitrifyError(f"{path} is neither PNG nor JPEG") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise VitrifyError(f"cannot read {path}: {reason(error)}") from error
-    height, width = steps["height"], steps["width"]
-    method = Image.Resampling[steps["interpolation"].upper()]
-    if steps["resize"] == "exact":
-        image = image.resize((steps["resize_width"], steps["resize_height"]), method)
-    elif steps["resize"] == "shortest_edge":
-        short, scale = min(image.size), steps["edge"]
-        image = image.resize(tuple(scale if side == short else int(scale * side / short) for side in image.size), method)
+    height, width, resize = steps["height"], steps["width"], steps["resize"]
+    method = Image.Resampling[resize["interpolation"].upper()]
+    if resize["mode"] == "exact":
+        image = image.resize((resize["width"], resize["height"]), method)
+    elif resize["mode"] == "shortest_edge":
+        short, edge = min(image.size), resize["edge"]
+        image = image.resize(tuple(edge if side == short else int(edge * side / short) for side in image.size), method)
     if steps["center_crop"]:
         left, top = (image.width - width) // 2, (image.height - height) // 2
         image = image.crop((left, top, left + width, top + height))

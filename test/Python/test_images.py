@@ -8,7 +8,7 @@ from PIL import Image
 from vitrify.errors import VitrifyError
 from vitrify.images import load_array, load_inputs
 
-STEPS = {"channels": 3, "height": 4, "width": 6, "resize": "none", "interpolation": "bilinear", "center_crop": False, "rescale": 1 / 255,
+STEPS = {"channels": 3, "height": 4, "width": 6, "resize": {"mode": "none", "interpolation": "bilinear"}, "center_crop": False, "rescale": 1 / 255,
          "mean": [0.5, 0.25, 0.0], "std": [0.5, 0.5, 2.0], "labels": []}
 
 
@@ -45,8 +45,8 @@ def test_grey_images_and_folders(tmp_path):
 
 def test_resize_and_crop(tmp_path):
     path, _ = image_file(tmp_path / "a.png", 20, 10)
-    exact = load_inputs([path], steps_file(tmp_path, resize="exact", resize_height=4, resize_width=6))
-    cropped = load_inputs([path], steps_file(tmp_path, resize="shortest_edge", edge=4, center_crop=True))
+    exact = load_inputs([path], steps_file(tmp_path, resize={"mode": "exact", "height": 4, "width": 6, "interpolation": "bilinear"}))
+    cropped = load_inputs([path], steps_file(tmp_path, resize={"mode": "shortest_edge", "edge": 4, "interpolation": "bilinear"}, center_crop=True))
     assert exact.shape == cropped.shape == (1, 3, 4, 6)
     resized = np.asarray(Image.open(path).resize((8, 4), Image.Resampling.BILINEAR), np.float64)[:, 1:7]
     assert np.allclose(cropped[0], ((resized / 255 - STEPS["mean"]) / STEPS["std"]).transpose(2, 0, 1), atol=1e-6)

@@ -86,7 +86,14 @@ def test_preprocess_is_written_beside(tmp_path):
     import_folder(EXAMPLE / "vit_mnist_gelu_rescaled", tmp_path / "m.mlir")
     steps = json.loads((tmp_path / "preprocess.json").read_text())
     assert (steps["channels"], steps["height"], steps["width"]) == (1, 28, 28)
+    assert steps["resize"] == {"mode": "exact", "height": 28, "width": 28, "interpolation": "bilinear"}
     assert steps["mean"] == [0.1307] and steps["std"] == [0.3081] and steps["labels"] == [str(i) for i in range(10)]
+
+
+def test_no_preprocessing_for_what_is_no_image(tmp_path):
+    (tmp_path / "preprocess.json").write_text("{}")
+    assert import_folder(seeded.write_folder("one_patch", tmp_path / "m"), tmp_path / "m.mlir").preprocess is None
+    assert not (tmp_path / "preprocess.json").exists()
 
 
 def test_licence_comes_from_the_model_card(small_model, tmp_path):

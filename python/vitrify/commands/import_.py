@@ -19,5 +19,5 @@ def add_arguments(parser):
 def run(options):
     done = import_folder(options.model, options.output, options.max_batch, options.tuned_batch)
     c = done.config
-    print(f"{done.module}: {c.family}, {c.layers} layers, hidden size {c.hidden}, {c.tokens} tokens, {done.parameters:,} parameters; "
-          f"{done.preprocess.name} beside it")
+    print(f"{done.module}: {c.family}, {c.layers} layers, hidden size {c.hidden}, {c.tokens} tokens, {done.parameters:,} parameters"
+          + (f"; {done.preprocess.name} beside it" if done.preprocess else ""))

@@ -16,10 +16,10 @@ from vitrify.importer.preprocess import preprocess
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import wrote: the module, the preprocessing beside it, and the model's configuration."""
+    """What an import wrote: the module, the preprocessing beside it (None if the input is no image), and the model's configuration."""
 
     module: Path
-    preprocess: Path
+    preprocess: Path | None
     config: object
     parameters: int
 
@@ -63,9 +63,13 @@ def import_folder(folder, output, max_batch=256, tuned_batch=1):
     text = module_text(config, weights, sources, info, (1, tuned_batch, max_batch))
 
     beside = output.parent / "preprocess.json"
-    with replacing(beside) as stream:
-        json.dump(steps, stream, indent=2)
-        stream.write("\n")
+    if steps is None:
+        beside.unlink(missing_ok=True)  # it would describe another model
+        beside = None
+    else:
+        with replacing(beside) as stream:
+            json.dump(steps, stream, indent=2)
+            stream.write("\n")
     with replacing(output) as stream:
         stream.write(text)
     return Imported(output, beside, config, sum(int(_count(w.shape)) for w in weights.values()))

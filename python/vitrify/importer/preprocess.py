@@ -3,6 +3,7 @@ import math
 
 from vitrify.errors import VitrifyError
 
+VERSION = 1
 # PIL's resampling numbers, which preprocessor_config.json uses.
 INTERPOLATION = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 
@@ -32,26 +33,30 @@ def _size(values, key, where):
 
 
 def preprocess(values, config, where):
-    """The fields of preprocess.json for a model; `values` are preprocessor_config.json's, or None when there is no such file."""
+    """The fields of preprocess.json for a model; `values` are preprocessor_config.json's, or None when there is no such file.
+
+    None for a model whose input is no image (neither 1 nor 3 channels).
+    """
+    if config.channels not in (1, 3):
+        return None
     height, width = config.image
-    result = {"channels": config.channels, "height": height, "width": width, "resize": "none", "interpolation": "bilinear", "center_crop": False,
-              "rescale": 1.0 / 255, "mean": [], "std": [], "labels": list(config.labels)}
+    result = {"version": VERSION, "channels": config.channels, "height": height, "width": width, "resize": {"mode": "none", "interpolation": "bilinear"},
+              "center_crop": False, "rescale": 1.0 / 255, "mean": [], "std": [], "labels": list(config.labels)}
     if values is None:
         return result
     if values.get("do_resize", True) and "size" in values:
         kind, first, second = _size(values, "size", where)
-        result["resize"] = kind
-        result |= {"edge": first} if kind == "shortest_edge" else {"resize_height": first, "resize_width": second}
         resample = values.get("resample", 2)
         if resample not in INTERPOLATION:
             raise VitrifyError(f"{where}: resample: expected 0 to 5, found {resample!r}")
-        result["interpolation"] = INTERPOLATION[resample]
+        size = {"edge": first} if kind == "shortest_edge" else {"height": first, "width": second}
+        result["resize"] = {"mode": kind, "interpolation": INTERPOLATION[resample]} | size
     if values.get("do_center_crop", False):
         crop = _size(values, "crop_size", where)
         if crop[1:] != (height, width):
             raise VitrifyError(f"{where}: crop_size {list(crop[1:])} is not the model's image_size {[height, width]}")
         result["center_crop"] = True
-    elif result["resize"] == "exact" and (first, second) != (height, width):
+    elif result["resize"]["mode"] == "exact" and (first, second) != (height, width):
         raise VitrifyError(f"{where}: size {[first, second]} is not the model's image_size {[height, width]}")
     if values.get("do_rescale", True):
         factor = values.get("rescale_factor", 1.0 / 255)
