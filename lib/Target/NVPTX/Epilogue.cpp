@@ -1,0 +1,293 @@
+//===- Epilogue.cpp - epilogue regions on the registers of a GPU thread -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "Epilogue.h"
+
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/IRMapping.h"
+
+using namespace mlir;
+using namespace vitrify;
+using namespace vitrify::nvptx;
+
+namespace {
+
+/// What an operand's map says: which of m and n select the element.
+struct MapShape {
+  bool usesRow = false, usesColumn = false;
+  int64_t columnDivisor = 1;
+};
+
+MapShape classify(AffineMap map) {
+  MapShape shape;
+  for (AffineExpr e : map.getResults()) {
+    if (auto d = dyn_cast<AffineDimExpr>(e)) {
+      (d.getPosition() == 0 ? shape.usesRow : shape.usesColumn) = true;
+    } else if (auto bin = dyn_cast<AffineBinaryOpExpr>(e)) {
+      shape.usesColumn = true;
+      shape.columnDivisor = cast<AffineConstantExpr>(bin.getRHS()).getValue();
+    }
+  }
+  return shape;
+}
+
+unsigned bytesOf(Type element) { return std::max(1u, element.getIntOrFloatBitWidth() / 8); }
+
+/// Bits in memory of an element type: FP8 is a byte.
+Type storageType(GpuBuilder &g, Type element) { return isa<Float8E4M3FNType>(element) ? g.i8() : element; }
+
+/// A stored element as f32.
+Value widen(GpuBuilder &g, Value v, Type element) {
+  if (element.isF32())
+    return v;
+  return g.create<arith::ExtFOp>(g.f32(), v);
+}
+
+Value sigmoid(GpuBuilder &g, Value x) {
+  // sigmoid(x) = 1 / (1 + 2^(-x log2 e))
+  Value e = g.exp2(g.fmul(x, g.fconst(-1.44269504f)));
+  return g.rcp(g.fadd(e, g.fconst(1.0f)));
+}
+
+} // namespace
+
+Value nvptx::emitActivation(GpuBuilder &g, vit::ActKind kind, Value x) {
+  switch (kind) {
+  case vit::ActKind::Relu: return g.fmax(x, g.fconst(0.0f));
+  case vit::ActKind::Tanh: return g.tanh(x);
+  case vit::ActKind::Sigmoid: return sigmoid(g, x);
+  case vit::ActKind::Silu: return g.fmul(x, sigmoid(g, x));
+  case vit::ActKind::QuickGelu: return g.fmul(x, sigmoid(g, g.fmul(x, g.fconst(1.702f))));
+  case vit::ActKind::GeluTanh: {
+    Value s = g.fmul(x, x);
+    Value inner = g.fmul(x, g.fma(s, g.fconst(0.0356774081f), g.fconst(0.7978845608f)));
+    Value half = g.fmul(x, g.fconst(0.5f));
+    return g.fma(half, g.tanh(inner), half);
+  }
+  case vit::ActKind::GeluErf: {
+    // erf(x / sqrt 2) as an odd polynomial on [-4.3, 4.3], scaled so that it is 1 at 4.3; least squares, reweighted towards
+    // the smallest maximum of |x| / 2 * error.
+    static constexpr float kCoefficients[] = {8.398814283e-11f, -8.501104709e-09f, 3.805502331e-07f, -1.001414512e-05f, 1.742539607e-04f, -2.142887795e-03f, 1.939073578e-02f, -1.323124915e-01f, 7.976098061e-01f};
+    Value c = g.fmax(g.fmin(x, g.fconst(4.3f)), g.fconst(-4.3f));
+    Value s = g.fmul(c, c);
+    Value p = g.fconst(kCoefficients[0]);
+    for (unsigned i = 1; i < std::size(kCoefficients); ++i)
+      p = g.fma(p, s, g.fconst(kCoefficients[i]));
+    Value e = g.fmul(p, c);
+    Value half = g.fmul(x, g.fconst(0.5f));
+    return g.fma(half, e, half);
+  }
+  }
+  llvm_unreachable("every activation is handled");
+}
+
+EpilogueEmitter::EpilogueEmitter(GpuBuilder &g, Region &region, uint64_t group, SmallVector<EpilogueOperand> ins,
+                                 SmallVector<EpilogueOperand> results, int64_t columns, unsigned width)
+    : g(g), region(region), group(group), ins(std::move(ins)), results(std::move(results)), columns(columns),
+      width(width), wholeRuns(columns % width == 0) {}
+
+Value EpilogueEmitter::loadScalar(const EpilogueOperand &in, Value elementOffset) {
+  unsigned bytes = bytesOf(in.element);
+  Value offset = g.mul(g.zext64(elementOffset), bytes);
+  return widen(g, g.load(storageType(g, in.element), g.gep(in.pointer, offset), bytes), in.element);
+}
+
+SmallVector<Value> EpilogueEmitter::loadRun(const EpilogueOperand &in, Value m) {
+  MapShape shape = classify(in.map);
+  Value row;
+  if (shape.usesRow)
+    row = g.mul(g.zext64(m), in.rowStride);
+  if (!shape.usesColumn) {
+    Value element = row ? row : g.c64(0);
+    unsigned bytes = bytesOf(in.element);
+    Value v = widen(g, g.load(storageType(g, in.element), g.gep(in.pointer, g.mul(element, bytes)), bytes), in.element);
+    return SmallVector<Value>(width, v);
+  }
+  unsigned bytes = bytesOf(in.element);
+  auto pointerAt = [&](Value column) {
+    Value element = g.zext64(column);
+    if (row)
+      element = g.add(row, element);
+    return g.gep(in.pointer, g.mul(element, bytes));
+  };
+  SmallVector<Value> values;
+  if (shape.columnDivisor > 1) {
+    // A run never needs more loads than it has blocks.
+    Value last;
+    for (unsigned i = 0; i < width; ++i) {
+      if (i == 0 || shape.columnDivisor % width != 0) {
+        Value column = g.add(firstColumn, i);
+        if (!wholeRuns)
+          column = g.smin(column, g.c32(columns - 1));
+        last = widen(g, g.load(in.element, pointerAt(g.div(column, shape.columnDivisor)), bytes), in.element);
+      }
+      values.push_back(last);
+    }
+    return values;
+  }
+  int64_t runBytes = width * bytes;
+  unsigned vectorBytes = std::min<int64_t>(16, runBytes);
+  bool vectors = wholeRuns && (!row || in.rowStride * bytes % vectorBytes == 0);
+  if (vectors) {
+    Value base = pointerAt(firstColumn);
+    unsigned lanes = vectorBytes / bytes;
+    auto type = VectorType::get(lanes, in.element);
+    for (unsigned v = 0; v < width; v += lanes) {
+      Value loaded = g.load(type, g.gep(base, v * bytes), vectorBytes);
+      for (unsigned i = 0; i < lanes; ++i)
+        values.push_back(widen(g, g.create<LLVM::ExtractElementOp>(loaded, g.c32(i)), in.element));
+    }
+    return values;
+  }
+  for (unsigned i = 0; i < width; ++i) {
+    Value column = g.smin(g.add(firstColumn, i), g.c32(columns - 1));
+    values.push_back(widen(g, g.load(in.element, pointerAt(column), bytes), in.element));
+  }
+  return values;
+}
+
+void EpilogueEmitter::beginColumns(Value n) {
+  // Past the last column the run is not stored; its loads stay inside the operand.
+  firstColumn = wholeRuns ? g.smin(n, g.c32(columns - width)) : n;
+  columnIns.clear();
+  for (const EpilogueOperand &in : ins)
+    columnIns.push_back(classify(in.map).usesRow ? SmallVector<Value>() : loadRun(in, Value()));
+  firstColumn = n;
+}
+
+SmallVector<Value> EpilogueEmitter::evaluate(ArrayRef<Value> accumulators, ArrayRef<SmallVector<Value>> inValues) {
+  // Returns the values of all results for the run, result by result, in f32.
+  if (region.empty())
+    return SmallVector<Value>(accumulators);
+  Block &body = region.front();
+  auto yield = cast<vit::YieldOp>(body.getTerminator());
+  SmallVector<SmallVector<Value>> out(yield.getNumOperands());
+  for (unsigned first = 0; first < width; first += group) {
+    IRMapping map;
+    auto argument = [&](ArrayRef<Value> values, BlockArgument arg) -> Value {
+      if (auto vec = dyn_cast<VectorType>(arg.getType()))
+        return g.create<vector::FromElementsOp>(vec, values.slice(first, group));
+      return values[first];
+    };
+    map.map(body.getArgument(0), argument(accumulators, body.getArgument(0)));
+    for (auto [i, values] : llvm::enumerate(inValues)) {
+      BlockArgument arg = body.getArgument(i + 1);
+      map.map(arg, argument(values, arg));
+    }
+    for (Operation &op : body.without_terminator()) {
+      if (auto act = dyn_cast<vit::ActOp>(op)) {
+        Value in = map.lookup(act.getInput());
+        if (auto vec = dyn_cast<VectorType>(in.getType())) {
+          SmallVector<Value> lanes;
+          for (int64_t i = 0; i < vec.getNumElements(); ++i)
+            lanes.push_back(emitActivation(g, act.getKind(), g.create<vector::ExtractOp>(in, i)));
+          map.map(act.getResult(), g.create<vector::FromElementsOp>(vec, lanes));
+        } else {
+          map.map(act.getResult(), emitActivation(g, act.getKind(), in));
+        }
+        continue;
+      }
+      // Narrowing for a store happens on pairs, in storeRun.
+      if (isa<vit::ConvertOp, arith::TruncFOp>(op) && llvm::all_of(op.getUsers(), llvm::IsaPred<vit::YieldOp>)) {
+        map.map(op.getResult(0), map.lookup(op.getOperand(0)));
+        continue;
+      }
+      // The operand's elements were widened when they were loaded.
+      if (isa<arith::ExtFOp>(op) && map.lookup(op.getOperand(0)).getType() == op.getResult(0).getType()) {
+        map.map(op.getResult(0), map.lookup(op.getOperand(0)));
+        continue;
+      }
+      g.b.clone(op, map);
+    }
+    for (auto [i, value] : llvm::enumerate(yield.getOperands())) {
+      Value v = map.lookup(value);
+      if (auto vec = dyn_cast<VectorType>(v.getType()))
+        for (int64_t e = 0; e < vec.getNumElements(); ++e)
+          out[i].push_back(g.create<vector::ExtractOp>(v, e));
+      else
+        out[i].push_back(v);
+    }
+  }
+  SmallVector<Value> flat;
+  for (auto &values : out)
+    flat.append(values.begin(), values.end());
+  return flat;
+}
+
+void EpilogueEmitter::storeRun(const EpilogueOperand &out, Value m, ArrayRef<Value> values) {
+  unsigned bytes = bytesOf(out.element);
+  int64_t count = values.size();           // results of the run: width, or fewer for group > 1
+  int64_t outColumns = columns * count / width;
+  Value firstOut = g.div(g.mul(firstColumn, count), width);
+  bool fp8 = isa<Float8E4M3FNType>(out.element), bf16 = out.element.isBF16(), f16 = out.element.isF16();
+  Value rowBase = g.mul(g.zext64(m), out.rowStride * bytes);
+  Value base = g.gep(out.pointer, g.add(rowBase, g.mul(g.zext64(firstOut), bytes)));
+  int64_t runBytes = count * bytes;
+  if (wholeRuns && count % 2 == 0 && runBytes % 4 == 0 && out.rowStride * bytes % std::min<int64_t>(16, runBytes) == 0) {
+    // Words of the run, stored 16, 8 or 4 bytes at a time.
+    SmallVector<Value> words;
+    if (fp8) {
+      for (int64_t i = 0; i < count; i += 4) {
+        Value low = g.create<arith::ExtUIOp>(g.i32(), g.toE4M3x2(values[i], values[i + 1]));
+        Value high = g.create<arith::ExtUIOp>(g.i32(), g.toE4M3x2(values[i + 2], values[i + 3]));
+        words.push_back(g.ori(low, g.shl(high, 16)));
+      }
+    } else if (bf16 || f16) {
+      for (int64_t i = 0; i < count; i += 2)
+        words.push_back(g.toHalf2(values[i], values[i + 1], bf16));
+    } else {
+      for (Value v : values)
+        words.push_back(g.create<arith::BitcastOp>(g.i32(), v));
+    }
+    for (size_t i = 0; i < words.size();) {
+      size_t lanes = words.size() - i >= 4 ? 4 : words.size() - i >= 2 ? 2 : 1;
+      if (lanes == 1) {
+        g.store(words[i], g.gep(base, i * 4), 4);
+      } else {
+        Value v = g.create<vector::FromElementsOp>(VectorType::get(lanes, g.i32()),
+                                                   ArrayRef<Value>(words).slice(i, lanes));
+        g.store(v, g.gep(base, i * 4), lanes * 4);
+      }
+      i += lanes;
+    }
+    return;
+  }
+  for (auto [i, value] : llvm::enumerate(values)) {
+    auto storeOne = [&] {
+      Value narrow = value;
+      if (fp8)
+        narrow = g.create<arith::TruncIOp>(g.i8(), g.toE4M3x2(value, value));
+      else if (!out.element.isF32())
+        narrow = g.create<arith::TruncFOp>(out.element, value);
+      g.store(narrow, g.gep(base, i * bytes), bytes);
+    };
+    if (wholeRuns) {
+      storeOne();
+      continue;
+    }
+    Value inside = g.slt(g.add(firstOut, i), g.c32(outColumns));
+    auto ifOp = g.create<scf::IfOp>(inside, /*withElseRegion=*/false);
+    OpBuilder::InsertionGuard guard(g.b);
+    g.b.setInsertionPointToStart(ifOp.thenBlock());
+    storeOne();
+  }
+}
+
+void EpilogueEmitter::emitRow(Value m, ArrayRef<Value> accumulators) {
+  OpBuilder::InsertionGuard guard(g.b);
+  if (wholeRuns) {
+    auto ifOp = g.create<scf::IfOp>(g.slt(firstColumn, g.c32(columns)), /*withElseRegion=*/false);
+    g.b.setInsertionPointToStart(ifOp.thenBlock());
+  }
+  SmallVector<SmallVector<Value>> values;
+  for (auto [in, cached] : llvm::zip_equal(ins, columnIns))
+    values.push_back(cached.empty() ? loadRun(in, m) : cached);
+  SmallVector<Value> flat = evaluate(accumulators, values);
+  size_t each = flat.size() / results.size(), at = 0;
+  for (const EpilogueOperand &out : results) {
+    storeRun(out, m, ArrayRef<Value>(flat).slice(at, each));
+    at += each;
+  }
+}
