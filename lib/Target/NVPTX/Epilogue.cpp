@@ -88,13 +88,9 @@ EpilogueEmitter::EpilogueEmitter(GpuBuilder &g, Region &region, uint64_t group, 
     : g(g), region(region), group(group), ins(std::move(ins)), results(std::move(results)), columns(columns),
       width(width), wholeRuns(columns % width == 0) {}
 
-Value EpilogueEmitter::loadScalar(const EpilogueOperand &in, Value elementOffset) {
-  unsigned bytes = bytesOf(in.element);
-  Value offset = g.mul(g.zext64(elementOffset), bytes);
-  return widen(g, g.load(storageType(g, in.element), g.gep(in.pointer, offset), bytes), in.element);
-}
-
-SmallVector<Value> EpilogueEmitter::loadRun(const EpilogueOperand &in, Value m) {
+SmallVector<Value> EpilogueEmitter::loadRun(const EpilogueOperand &in, Value m, Value n) {
+  // Past the last column nothing is stored; loads stay inside the operand.
+  Value firstColumn = wholeRuns ? g.smin(n, g.c32(columns - width)) : n;
   MapShape shape = classify(in.map);
   Value row;
   if (shape.usesRow)
@@ -149,12 +145,10 @@ SmallVector<Value> EpilogueEmitter::loadRun(const EpilogueOperand &in, Value m) 
 }
 
 void EpilogueEmitter::beginColumns(Value n) {
-  // Past the last column the run is not stored; its loads stay inside the operand.
-  firstColumn = wholeRuns ? g.smin(n, g.c32(columns - width)) : n;
+  firstColumn = n;
   columnIns.clear();
   for (const EpilogueOperand &in : ins)
-    columnIns.push_back(classify(in.map).usesRow ? SmallVector<Value>() : loadRun(in, Value()));
-  firstColumn = n;
+    columnIns.push_back(classify(in.map).usesRow ? SmallVector<Value>() : loadRun(in, Value(), n));
 }
 
 SmallVector<Value> EpilogueEmitter::evaluate(ArrayRef<Value> accumulators, ArrayRef<SmallVector<Value>> inValues) {
@@ -283,7 +277,7 @@ void EpilogueEmitter::emitRow(Value m, ArrayRef<Value> accumulators) {
   }
   SmallVector<SmallVector<Value>> values;
   for (auto [in, cached] : llvm::zip_equal(ins, columnIns))
-    values.push_back(cached.empty() ? loadRun(in, m) : cached);
+    values.push_back(cached.empty() ? loadRun(in, m, firstColumn) : cached);
   SmallVector<Value> flat = evaluate(accumulators, values);
   size_t each = flat.size() / results.size(), at = 0;
   for (const EpilogueOperand &out : results) {

@@ -33,9 +33,10 @@ public:
   /// checked m; columns past N are masked here.
   void emitRow(Value m, llvm::ArrayRef<Value> accumulators);
 
+  /// The run of an operand at column `n` (and row `m` if its map uses it), in f32. Columns past N repeat columns inside.
+  llvm::SmallVector<Value> loadRun(const EpilogueOperand &in, Value m, Value n);
+
 private:
-  llvm::SmallVector<Value> loadRun(const EpilogueOperand &in, Value m);
-  Value loadScalar(const EpilogueOperand &in, Value elementOffset);
   llvm::SmallVector<Value> evaluate(llvm::ArrayRef<Value> accumulators, llvm::ArrayRef<llvm::SmallVector<Value>> ins);
   void storeRun(const EpilogueOperand &out, Value m, llvm::ArrayRef<Value> values);
 

@@ -58,6 +58,7 @@ Value GpuBuilder::blockY() { return create<NVVM::BlockIdYOp>(i32()); }
 Value GpuBuilder::blockZ() { return create<NVVM::BlockIdZOp>(i32()); }
 Value GpuBuilder::gridX() { return create<NVVM::GridDimXOp>(i32()); }
 
+Value GpuBuilder::dynamicShared() { return create<LLVM::AddressOfOp>(ptr(kShared), "dynamic_shared"); }
 Value GpuBuilder::gep(Value pointer, Value byteOffset) {
   return create<LLVM::GEPOp>(pointer.getType(), i8(), pointer, ArrayRef<LLVM::GEPArg>{byteOffset});
 }

@@ -90,6 +90,7 @@ public:
   Value gridX();
 
   // Memory. Offsets are bytes.
+  Value dynamicShared(); ///< start of the launch's dynamic shared memory
   Value gep(Value pointer, Value byteOffset);
   Value gep(Value pointer, int64_t byteOffset);
   Value load(Type type, Value pointer, unsigned alignment);

@@ -22,14 +22,12 @@ namespace {
 
 constexpr int kChunk = 16;      // bytes of a cp.async and of a row of an ldmatrix tile
 constexpr int kStepBytes = 32;  // bytes of K of one mma.sync, for FP8 and 16-bit alike
-constexpr int kRun = 8;         // consecutive columns of a thread
 
 class LinearBuilder {
 public:
-  LinearBuilder(OpBuilder &builder, Location loc, const LinearKernel &kernel)
-      : g(builder, loc), k(kernel), t(kernel.tile) {}
+  LinearBuilder(GpuBuilder &g, const LinearKernel &kernel) : g(g), k(kernel), t(kernel.tile) {}
 
-  void build(gpu::GPUFuncOp func);
+  void build(Value rows64, Value depth64, Value inputPointer, Value weight, EpilogueEmitter &epilogue);
 
 private:
   /// A tile of one operand: where its rows come from and where the thread puts its chunks.
@@ -47,16 +45,18 @@ private:
   int elementBytes() const { return k.type == MatrixType::F8E4M3 ? 1 : 2; }
   int64_t depthInBytes() const { return k.depth * elementBytes(); }
   Value swizzle(Value row, bool weight);
+  Value firstPixelOf(Value patch);
   void prepareCopies(Operand &op, Value tid);
   void issueStage(Operand &a, Operand &b, Value depthTile, Value stageOffset);
+  void copyPatchChunk(Value target, Value firstPixel, Value firstColumn, Value valid);
   void copyChunk(Value shared, Value rowPointer, Value byteInRow, Value bytes, int64_t stride);
   SmallVector<Value> multiply(ValueRange accumulators, Value stage);
   Value mma(ArrayRef<Value> a, Value b0, Value b1, ArrayRef<Value> c);
 
-  GpuBuilder g;
+  GpuBuilder &g;
   const LinearKernel &k;
   const LinearTile &t;
-  Value shared, lane, warpRow, warpColumn;
+  Value shared, input, firstRow, lane, warpRow, warpColumn;
   SmallVector<Value> aOffsets, bOffsets; // by k step: offset of the lane's ldmatrix row in a stage
 };
 
@@ -79,12 +79,50 @@ void LinearBuilder::prepareCopies(Operand &op, Value tid) {
     if (chunks % t.threads() != 0)
       inside = g.andi(inside, g.slt(chunk, g.c32(chunks)));
     Value source = g.select(inside, row, g.c32(0));
-    op.rowPointers.push_back(g.gep(op.pointer, g.mul(g.zext64(source), op.stride)));
+    if (k.patches && !op.weight)
+      op.rowPointers.push_back(firstPixelOf(g.add(firstRow, source)));
+    else
+      op.rowPointers.push_back(g.gep(op.pointer, g.mul(g.zext64(source), op.stride)));
     op.valid.push_back(inside);
     op.chunkBytes.push_back(g.mul(column, kChunk));
     Value offset = g.add(g.mul(row, t.depthBytes), g.mul(g.xori(column, swizzle(row, op.weight)), kChunk));
     op.sharedOffsets.push_back(g.add(offset, op.sharedOffset));
   }
+}
+
+/// Address of the first pixel of channel 0 of a patch.
+Value LinearBuilder::firstPixelOf(Value patch) {
+  const PatchInput &p = *k.patches;
+  Value height = g.trunc32(p.height), width = g.trunc32(p.width);
+  Value across = g.div(width, p.patchWidth), down = g.div(height, p.patchHeight);
+  Value row = g.div(patch, across), j = g.rem(patch, across);
+  Value image = g.div(row, down), i = g.rem(row, down);
+  Value plane = g.mul(p.height, p.width);
+  Value pixel = g.add(g.mul(g.mul(g.zext64(image), p.channels), plane),
+                      g.add(g.mul(g.zext64(g.mul(i, p.patchHeight)), p.width), g.zext64(g.mul(j, p.patchWidth))));
+  return g.gep(input, g.mul(pixel, p.element.getIntOrFloatBitWidth() / 8));
+}
+
+/// Eight columns of x from the image, narrowed to the product's type.
+void LinearBuilder::copyPatchChunk(Value target, Value firstPixel, Value firstColumn, Value valid) {
+  const PatchInput &p = *k.patches;
+  unsigned bytes = p.element.getIntOrFloatBitWidth() / 8;
+  Value plane = g.mul(p.height, p.width);
+  SmallVector<Value> x, words;
+  for (int i = 0; i < 8; ++i) {
+    Value column = g.add(firstColumn, i);
+    Value inside = g.andi(valid, g.slt(column, g.c32(k.depth)));
+    column = g.select(inside, column, g.c32(0));
+    Value channel = g.div(column, p.patchHeight * p.patchWidth), within = g.rem(column, p.patchHeight * p.patchWidth);
+    Value y = g.div(within, p.patchWidth), across = g.rem(within, p.patchWidth);
+    Value offset = g.add(g.mul(g.zext64(channel), plane), g.add(g.mul(g.zext64(y), p.width), g.zext64(across)));
+    Value v = g.load(p.element, g.gep(firstPixel, g.mul(offset, bytes)), bytes);
+    if (!p.element.isF32())
+      v = g.create<arith::ExtFOp>(g.f32(), v);
+    x.push_back(g.select(inside, v, g.fconst(0.0f)));
+  }
+  for (int i = 0; i < 8; i += 2)
+    g.store(g.toHalf2(x[i], x[i + 1], k.type == MatrixType::BF16), g.gep(target, i * 2), 4);
 }
 
 void LinearBuilder::copyChunk(Value target, Value rowPointer, Value byteInRow, Value bytes, int64_t stride) {
@@ -110,6 +148,12 @@ void LinearBuilder::issueStage(Operand &a, Operand &b, Value depthTile, Value st
   Value firstByte = g.mul(depthTile, t.depthBytes);
   for (Operand *op : {&a, &b}) {
     int chunks = op->rows * chunksPerRow();
+    auto copy = [&](Value target, size_t i, Value byte, Value bytes) {
+      if (k.patches && !op->weight)
+        copyPatchChunk(target, op->rowPointers[i], g.div(byte, 2), op->valid[i]);
+      else
+        copyChunk(target, op->rowPointers[i], byte, bytes, op->stride);
+    };
     for (size_t i = 0; i < op->rowPointers.size(); ++i) {
       Value byte = g.add(firstByte, op->chunkBytes[i]);
       Value left = g.smax(g.sub(g.c32(depthInBytes()), byte), g.c32(0));
@@ -121,9 +165,9 @@ void LinearBuilder::issueStage(Operand &a, Operand &b, Value depthTile, Value st
         auto ifOp = g.create<scf::IfOp>(mine, /*withElseRegion=*/false);
         OpBuilder::InsertionGuard guard(g.b);
         g.b.setInsertionPointToStart(ifOp.thenBlock());
-        copyChunk(target, op->rowPointers[i], byte, bytes, op->stride);
+        copy(target, i, byte, bytes);
       } else {
-        copyChunk(target, op->rowPointers[i], byte, bytes, op->stride);
+        copy(target, i, byte, bytes);
       }
     }
   }
@@ -173,25 +217,23 @@ SmallVector<Value> LinearBuilder::multiply(ValueRange accumulators, Value stage)
   return acc;
 }
 
-void LinearBuilder::build(gpu::GPUFuncOp func) {
-  Block &entry = func.getBody().front();
-  g.b.setInsertionPointToStart(&entry);
-  auto pointer = [&](unsigned i) { return entry.getArgument(2 + i); };
-
-  auto global = g.create<LLVM::AddressOfOp>(g.ptr(kShared), "dynamic_shared");
-  shared = global;
-  Value rows = g.trunc32(entry.getArgument(0)), depthTiles = g.trunc32(entry.getArgument(1));
+void LinearBuilder::build(Value rows64, Value depth64, Value inputPointer, Value weight, EpilogueEmitter &epilogue) {
+  shared = g.dynamicShared();
+  input = inputPointer;
+  Value rows = g.trunc32(rows64);
+  Value depthTiles = g.div(g.add(g.mul(g.trunc32(depth64), elementBytes()), t.depthBytes - 1), t.depthBytes);
   Value tid = g.threadX();
   lane = g.andi(tid, 31);
   Value warp = g.shr(tid, 5);
   warpRow = g.div(warp, t.warpColumns);
   warpColumn = g.rem(warp, t.warpColumns);
-  Value firstRow = g.mul(g.blockX(), t.rows), firstColumn = g.mul(g.blockY(), t.columns);
+  firstRow = g.mul(g.blockX(), t.rows);
+  Value firstColumn = g.mul(g.blockY(), t.columns);
 
   auto at = [&](Value base, Value row, int64_t stride) { return g.gep(base, g.mul(g.zext64(row), stride)); };
-  Operand a{at(pointer(k.inputArgument), firstRow, k.inputStride), k.inputStride, t.rows, false,
+  Operand a{at(input, firstRow, k.inputStride), k.inputStride, t.rows, false,
             g.sub(rows, firstRow), 0, {}, {}, {}, {}};
-  Operand b{at(pointer(k.weightArgument), firstColumn, k.weightStride), k.weightStride, t.columns, true,
+  Operand b{at(weight, firstColumn, k.weightStride), k.weightStride, t.columns, true,
             g.sub(g.c32(k.columns), firstColumn), t.rows * t.depthBytes, {}, {}, {}, {}};
   prepareCopies(a, tid);
   prepareCopies(b, tid);
@@ -255,17 +297,10 @@ void LinearBuilder::build(gpu::GPUFuncOp func) {
     g.create<scf::YieldOp>(out);
   }
 
-  SmallVector<EpilogueOperand> ins(k.ins), results(k.results);
-  for (auto [in, argument] : llvm::zip_equal(ins, k.inArguments))
-    in.pointer = pointer(argument);
-  for (auto [out, argument] : llvm::zip_equal(results, k.resultArguments))
-    out.pointer = pointer(argument);
-  Region none;
-  EpilogueEmitter epilogue(g, k.epilogue ? *k.epilogue : none, k.group, ins, results, k.columns, kRun);
   int mFragments = t.rows / t.warpRows / 16, blocks = t.columns / t.warpColumns / 32;
   Value rowInWarp = g.add(g.add(firstRow, g.mul(warpRow, t.rows / t.warpRows)), g.shr(lane, 2));
   Value columnInWarp = g.add(g.add(firstColumn, g.mul(warpColumn, t.columns / t.warpColumns)),
-                             g.mul(g.andi(lane, 3), kRun));
+                             g.mul(g.andi(lane, 3), kLinearRun));
   for (int block = 0; block < blocks; ++block) {
     epilogue.beginColumns(g.add(columnInWarp, block * 32));
     for (int m = 0; m < mFragments; ++m) {
@@ -282,19 +317,11 @@ void LinearBuilder::build(gpu::GPUFuncOp func) {
       }
     }
   }
-  g.create<gpu::ReturnOp>();
 }
 
 } // namespace
 
-gpu::GPUFuncOp vitrify::nvptx::buildLinearMmaSync(OpBuilder &builder, Location loc, StringRef name,
-                                                  const LinearKernel &kernel) {
-  OpBuilder::InsertionGuard guard(builder);
-  SmallVector<Type> inputs = {builder.getI64Type(), builder.getI64Type()};
-  inputs.append(kernel.pointerArguments, LLVM::LLVMPointerType::get(builder.getContext(), kGlobal));
-  auto func = gpu::GPUFuncOp::create(builder, loc, name, builder.getFunctionType(inputs, {}));
-  func->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), builder.getUnitAttr());
-  func.setKnownBlockSizeAttr(builder.getDenseI32ArrayAttr({kernel.tile.threads(), 1, 1}));
-  LinearBuilder(builder, loc, kernel).build(func);
-  return func;
+void vitrify::nvptx::emitLinearMmaSync(GpuBuilder &g, const LinearKernel &kernel, Value rows, Value depth, Value input,
+                                       Value weight, EpilogueEmitter &epilogue) {
+  LinearBuilder(g, kernel).build(rows, depth, input, weight, epilogue);
 }

@@ -6,8 +6,6 @@
 
 #include "Epilogue.h"
 
-#include "mlir/Dialect/GPU/IR/GPUDialect.h"
-
 namespace vitrify::nvptx {
 
 /// Shape of a linear kernel's work. Bytes of K are the unit because FP8 and 16-bit operands move alike.
@@ -25,7 +23,14 @@ struct LinearTile {
 
 enum class MatrixType { F8E4M3, F16, BF16 };
 
-/// Everything a linear kernel is built from; two linears with equal fields share a kernel.
+/// The input of a patch embedding: row (b, i, j) of x is the patch at (i, j) of image b, column (c, y, x) its pixel.
+struct PatchInput {
+  int64_t channels = 0, patchHeight = 0, patchWidth = 0;
+  mlir::Type element;          ///< f32, f16 or bf16
+  Value height, width;         ///< of the image, i64 arguments
+};
+
+/// Everything the code of a linear depends on beside its epilogue.
 struct LinearKernel {
   MatrixType type = MatrixType::F8E4M3;
   int64_t columns = 0;         ///< N
@@ -33,22 +38,17 @@ struct LinearKernel {
   int64_t inputStride = 0;     ///< bytes from one row of x to the next
   int64_t weightStride = 0;    ///< bytes from one row of w to the next
   LinearTile tile;
-  mlir::Region *epilogue = nullptr; ///< null or empty: the accumulator is the result
-  uint64_t group = 1;
-  /// Operands of the epilogue in the order of its block's arguments; pointers are filled in by the builder.
-  llvm::SmallVector<EpilogueOperand> ins;
-  llvm::SmallVector<EpilogueOperand> results;
-  /// Position of each pointer among the kernel's pointer arguments.
-  unsigned weightArgument = 0, inputArgument = 0;
-  llvm::SmallVector<unsigned> inArguments, resultArguments;
-  unsigned pointerArguments = 0;
+  std::optional<PatchInput> patches; ///< x is read from images; 16-bit types only
 };
 
-/// Builds `gpu.func @name(rows: i64, depthTiles: i64, pointers...)` at the builder's insertion point. The grid is
-/// (ceildiv(rows, tile.rows), ceildiv(N, tile.columns), 1), the block tile.threads(), dynamic shared memory
-/// tile.sharedBytes(). `depthTiles` is ceildiv(K bytes, tile.depthBytes): an argument so that the loop is not unrolled.
-/// Scheme: swizzled cp.async pipeline, ldmatrix, mma.sync.m16n8k32 (FP8) or m16n8k16 (16-bit), f32 accumulators.
-mlir::gpu::GPUFuncOp buildLinearMmaSync(mlir::OpBuilder &builder, mlir::Location loc, llvm::StringRef name,
-                                        const LinearKernel &kernel);
+/// Emits the body of a linear kernel. The grid is (ceildiv(rows, tile.rows), ceildiv(N, tile.columns), 1), the block
+/// tile.threads(), dynamic shared memory tile.sharedBytes(). `depth` is K as an i64 argument: its value is known, but a
+/// constant would have the loop unrolled. Scheme: swizzled cp.async pipeline, ldmatrix, mma.sync.m16n8k32 (FP8) or
+/// m16n8k16 (16-bit), f32 accumulators.
+void emitLinearMmaSync(GpuBuilder &g, const LinearKernel &kernel, Value rows, Value depth, Value input, Value weight,
+                       EpilogueEmitter &epilogue);
+
+/// Consecutive columns that a thread of this kernel owns; the width of its epilogue.
+inline constexpr unsigned kLinearRun = 8;
 
 } // namespace vitrify::nvptx

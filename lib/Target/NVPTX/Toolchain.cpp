@@ -139,7 +139,7 @@ StatusOr<Cubin> vitrify::nvptx::assemble(const Toolchain &toolchain, const std::
     return resourceExhausted("cannot create a temporary folder: " + folder.error.message());
   VITRIFY_RETURN_IF_ERROR(writeFile(folder.file("kernels.ptx"), ptx));
   auto output = runProgram(toolchain.ptxas,
-                           {"-v", "-O3", "--warning-as-error", "-arch=" + chip, folder.file("kernels.ptx"), "-o",
+                           {"-v", "-O3", "--warning-as-error", "--split-compile=0", "-arch=" + chip, folder.file("kernels.ptx"), "-o",
                             folder.file("kernels.cubin")},
                            folder.file("log"));
   if (!output)
