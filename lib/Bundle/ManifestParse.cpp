@@ -16,7 +16,7 @@ using namespace vitrify;
 namespace {
 class ManifestParser {
 public:
-  StatusOr<Manifest> parse(const JsonCursor &json) {
+  StatusOr<Manifest> parse(const JsonCursor &json, std::string_view text) {
     auto format = json.string("format");
     if (!format.ok() || *format != "vitrify-bundle")
       return json.fail("not a vitrify bundle: expected format 'vitrify-bundle'");
@@ -27,13 +27,14 @@ public:
       return unsupported("bundle has version " + std::to_string(major) + "." + std::to_string(minor) +
                          ", this build reads version " + std::to_string(Manifest::kMajor) + ": " +
                          (major > Manifest::kMajor ? "use a newer vitrify" : "compile the model again"));
+    VITRIFY_RETURN_IF_ERROR(checkDigest(json, text));
     Manifest manifest;
     manifest.major = static_cast<int>(major);
     manifest.minor = static_cast<int>(minor);
     lenient = minor > Manifest::kMinor;
     VITRIFY_RETURN_IF_ERROR(keys(version, {"major", "minor"}));
     VITRIFY_RETURN_IF_ERROR(keys(json, {"format", "version", "producer", "precision", "model", "entries", "states",
-                                        "targets", "weights", "preprocess"}));
+                                        "targets", "weights", "preprocess", "sha256"}));
     VITRIFY_ASSIGN_OR_RETURN(manifest.producer, json.string("producer"));
     VITRIFY_ASSIGN_OR_RETURN(manifest.precision, json.string("precision"));
     VITRIFY_ASSIGN_OR_RETURN(JsonCursor model, json.at("model"));
@@ -58,6 +59,18 @@ public:
   }
 
 private:
+  /// The last member is the digest of all text before it.
+  Status checkDigest(const JsonCursor &json, std::string_view text) const {
+    VITRIFY_ASSIGN_OR_RETURN(std::string expected, json.string("sha256"));
+    size_t end = text.rfind(kManifestDigestKey);
+    if (end == std::string_view::npos || text.substr(end) != std::string(kManifestDigestKey) + expected + "\"\n}\n")
+      return json.fail("sha256: expected it to be the last member, on a line of its own");
+    std::string found = toHex(sha256(text.substr(0, end)));
+    if (found != expected)
+      return json.fail("the manifest was changed: its SHA-256 is " + found + ", it says " + expected);
+    return {};
+  }
+
   /// Unknown keys are legal only where a newer minor version may have added them.
   Status keys(const JsonCursor &json, const std::set<std::string_view> &known) const {
     return lenient ? json.expectObject() : json.refuseOtherKeys(known);
@@ -101,7 +114,8 @@ private:
     VITRIFY_RETURN_IF_ERROR(keys(json, {"name", "symbols", "inputs", "outputs"}));
     ManifestEntry entry;
     VITRIFY_ASSIGN_OR_RETURN(entry.name, json.string("name"));
-    VITRIFY_ASSIGN_OR_RETURN(entry.symbols, parseJsonList<PlanSymbol>(json, "symbols", parsePlanSymbol));
+    auto symbol = [this](const JsonCursor &element) { return parsePlanSymbol(element, lenient); };
+    VITRIFY_ASSIGN_OR_RETURN(entry.symbols, parseJsonList<PlanSymbol>(json, "symbols", symbol));
     auto argument = [&](const JsonCursor &element) { return parseArgument(element, entry.symbols); };
     VITRIFY_ASSIGN_OR_RETURN(entry.inputs, parseJsonList<ManifestArgument>(json, "inputs", argument));
     VITRIFY_ASSIGN_OR_RETURN(entry.outputs, parseJsonList<ManifestArgument>(json, "outputs", argument));
@@ -219,5 +233,5 @@ private:
 
 StatusOr<Manifest> vitrify::parseManifest(std::string_view text) {
   VITRIFY_ASSIGN_OR_RETURN(Json document, parseJson(text, 16 + kMaxExprDepth));
-  return ManifestParser().parse(JsonCursor(document));
+  return ManifestParser().parse(JsonCursor(document), text);
 }

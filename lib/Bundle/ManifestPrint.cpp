@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "PlanJson.h"
 #include "vitrify/Bundle/Manifest.h"
+#include "vitrify/Support/ContentHash.h"
 
 using namespace vitrify;
 
@@ -82,5 +83,7 @@ std::string vitrify::printManifest(const Manifest &manifest) {
                  {"aliases", printList(weights.aliases, printAlias)}}}};
   if (manifest.preprocess)
     json["preprocess"] = printFile(*manifest.preprocess);
-  return printLines(json);
+  std::string text = printLines(json);
+  text.resize(text.size() - std::string_view("\n}\n").size());
+  return text + std::string(kManifestDigestKey) + toHex(sha256(text)) + "\"\n}\n";
 }

@@ -20,6 +20,9 @@ inline constexpr std::array<std::string_view, 3> kBufferKinds = {"arena", "input
 /// By PlanStep::Kind.
 inline constexpr std::array<std::string_view, 5> kStepKinds = {"launch", "copy", "if", "exit_if", "call"};
 
+/// Comes before the digest that ends a manifest.
+inline constexpr std::string_view kManifestDigestKey = ",\n \"sha256\": \"";
+
 inline constexpr unsigned kMaxExprDepth = 64;
 inline constexpr unsigned kMaxBodyDepth = 8;
 
@@ -27,7 +30,7 @@ inline constexpr unsigned kMaxBodyDepth = 8;
 StatusOr<PlanExpr> parsePlanExpr(const JsonCursor &json, const std::vector<PlanSymbol> &symbols);
 Json printPlanExpr(const PlanExpr &expr, const std::vector<PlanSymbol> &symbols);
 /// A symbol with its bounds; used by plans and manifests.
-StatusOr<PlanSymbol> parsePlanSymbol(const JsonCursor &json);
+StatusOr<PlanSymbol> parsePlanSymbol(const JsonCursor &json, bool otherKeys = false);
 Json printPlanSymbol(const PlanSymbol &symbol);
 
 /// Prints an object with a line for each member, and for each element of an array member.

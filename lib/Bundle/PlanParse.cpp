@@ -7,8 +7,9 @@
 
 using namespace vitrify;
 
-StatusOr<PlanSymbol> vitrify::parsePlanSymbol(const JsonCursor &json) {
-  VITRIFY_RETURN_IF_ERROR(json.refuseOtherKeys({"name", "min", "tuned", "max"}));
+StatusOr<PlanSymbol> vitrify::parsePlanSymbol(const JsonCursor &json, bool otherKeys) {
+  if (!otherKeys)
+    VITRIFY_RETURN_IF_ERROR(json.refuseOtherKeys({"name", "min", "tuned", "max"}));
   PlanSymbol symbol;
   VITRIFY_ASSIGN_OR_RETURN(symbol.name, json.string("name"));
   VITRIFY_ASSIGN_OR_RETURN(symbol.min, json.integer("min"));
@@ -120,7 +121,8 @@ public:
     VITRIFY_RETURN_IF_ERROR(
         json.refuseOtherKeys({"name", "symbols", "inputs", "outputs", "arena_bytes", "buffers", "steps"}));
     VITRIFY_ASSIGN_OR_RETURN(program.name, json.string("name"));
-    VITRIFY_ASSIGN_OR_RETURN(program.symbols, parseJsonList<PlanSymbol>(json, "symbols", parsePlanSymbol));
+    auto symbol = [](const JsonCursor &element) { return parsePlanSymbol(element); };
+    VITRIFY_ASSIGN_OR_RETURN(program.symbols, parseJsonList<PlanSymbol>(json, "symbols", symbol));
     VITRIFY_ASSIGN_OR_RETURN(program.inputs, parseJsonList<PlanArgument>(json, "inputs", parseArgument));
     VITRIFY_ASSIGN_OR_RETURN(program.outputs, parseJsonList<PlanArgument>(json, "outputs", parseArgument));
     VITRIFY_ASSIGN_OR_RETURN(program.arena_bytes, expr(json, "arena_bytes"));

@@ -144,7 +144,8 @@ std::string dumpLine(const Json &value) { return value.dump(-1, ' ', false, Json
 
 /// `levels` more levels of objects get a line for each member and element.
 void appendLines(const Json &value, unsigned indent, unsigned levels, std::string &text) {
-  if (levels == 0 || !value.is_structured() || value.empty()) {
+  // An expression, or a list of names, stays on its line.
+  if (levels == 0 || !value.is_structured() || value.empty() || (value.is_array() && !value[0].is_structured())) {
     text += dumpLine(value);
     return;
   }
@@ -156,7 +157,6 @@ void appendLines(const Json &value, unsigned indent, unsigned levels, std::strin
     first = false;
     if (value.is_object())
       text += dumpLine(Json(it.key())) + ": ";
-    // An array opens lines for its elements; only a long element, such as a program, is itself broken up.
     appendLines(*it, indent + 1, levels - 1, text);
   }
   text += "\n" + std::string(indent, ' ') + (value.is_object() ? '}' : ']');

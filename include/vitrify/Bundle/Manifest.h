@@ -102,7 +102,8 @@ struct Manifest {
   std::optional<BundleFile> preprocess;  ///< preprocess.json
 };
 
-/// manifest.json with stable key order and a final newline.
+/// manifest.json with stable key order and a final newline. Its last line is the SHA-256 of all text before that line: it
+/// finds damage; who made the bundle is what a signature says.
 std::string printManifest(const Manifest &manifest);
 /// Parses and checks. A newer major version is Unsupported and says both versions; unknown keys are refused, unless the
 /// file's minor version is newer than ours.
