@@ -1,0 +1,51 @@
+//===- TileTable.cpp - register tiles of matrix products -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// A step of the inner loop loads `vectors` of B, broadcasts `rows` elements of A and issues rows * vectors
+// multiply-adds; rows * vectors + vectors + 1 registers are live. With two loads and two multiply-adds a cycle every
+// tile here but the last of each list is bound by the multiply-adds.
+//===----------------------------------------------------------------------===//
+#include "vitrify/Kernel/TileTable.h"
+
+#include <array>
+#include <span>
+
+using namespace vitrify;
+
+namespace {
+struct Row {
+  int64_t rows, vectors;
+  double cost; ///< of a column, relative to the best tile
+};
+constexpr std::array<Row, 4> kWide = {{{6, 4, 1.0}, {8, 3, 1.01}, {12, 2, 1.03}, {14, 1, 1.15}}};
+constexpr std::array<Row, 2> kNarrow = {{{6, 2, 1.0}, {10, 1, 1.1}}};
+
+std::span<const Row> tableFor(unsigned registers) {
+  return registers >= 32 ? std::span<const Row>(kWide) : std::span<const Row>(kNarrow);
+}
+} // namespace
+
+std::optional<RegisterTile> vitrify::chooseLinearTile(int64_t columns, int64_t group, unsigned lanes,
+                                                      unsigned registers) {
+  std::optional<RegisterTile> best;
+  double bestCost = 0;
+  for (const Row &row : tableFor(registers)) {
+    int64_t width = row.vectors * lanes;
+    if (width % group != 0)
+      continue;
+    double cost = double((columns + width - 1) / width * width) * row.cost;
+    if (best && cost >= bestCost)
+      continue;
+    // About 48 rows a unit: enough units for a few threads at the sizes of one image, few enough to reuse a panel.
+    best = RegisterTile{row.rows, row.vectors, (48 + row.rows - 1) / row.rows * row.rows};
+    bestCost = cost;
+  }
+  return best;
+}
+
+RegisterTile vitrify::chooseAttentionTile(unsigned registers, int64_t vectors) {
+  if (registers >= 32)
+    return vectors >= 2 ? RegisterTile{12, 2, 12} : RegisterTile{14, 1, 14};
+  return vectors >= 2 ? RegisterTile{6, 2, 6} : RegisterTile{10, 1, 10};
+}

@@ -1,0 +1,260 @@
+//===- VectorMath.cpp - elementary functions on f32 lanes -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// Coefficients are minimax fits (Lawson's iteration) in f64, rounded to f32 one after the other with the rest refitted.
+//===----------------------------------------------------------------------===//
+#include "vitrify/Kernel/VectorMath.h"
+
+#include <bit>
+
+using namespace mlir;
+using namespace vitrify;
+using vit::ActKind;
+
+namespace {
+
+/// e^x = 2^n (1 + q) with |q| < 0.42, so that a product with e^x can round once.
+struct ExpParts {
+  Value q; ///< f32 lanes
+  Value n; ///< i32 lanes
+};
+
+/// Horner's rule, `coefficients` from the constant term upwards.
+Value polynomial(LaneBuilder &b, Value x, ArrayRef<float> coefficients) {
+  Value sum = b.splat(coefficients.back());
+  for (float c : llvm::reverse(coefficients.drop_back()))
+    sum = b.fma(sum, x, b.splat(c));
+  return sum;
+}
+
+ExpParts expParts(LaneBuilder &b, Value x, MathMode mode) {
+  // Adding 1.5 * 2^23 rounds to the nearest integer, which is then in the low bits.
+  constexpr float kMagic = 12582912.0f;
+  Value shifted = b.fma(x, b.splat(1.44269504f), b.splat(kMagic));
+  Value n = b.sub(shifted, b.splat(kMagic));
+  Value bits = arith::SubIOp::create(b, b.toBits(shifted), b.splatI32(std::bit_cast<int32_t>(kMagic)));
+  // ln 2 in two parts: the products with n are exact for the first.
+  Value minusN = b.neg(n);
+  Value r = b.fma(minusN, b.splat(0.693145751953125f), x);
+  r = b.fma(minusN, b.splat(1.42860677e-6f), r);
+  static constexpr float kExact[] = {0.5f, 0.166666657f, 0.0416662954f, 0.0083334967f, 0.00139446638f, 0.000197903383f};
+  static constexpr float kFast[] = {0.49999994f, 0.166665211f, 0.041668389f, 0.00836871937f};
+  Value p = polynomial(b, r, mode == MathMode::Exact ? ArrayRef<float>(kExact) : ArrayRef<float>(kFast));
+  return {b.fma(b.mul(p, r), r, r), bits};
+}
+
+/// w * 2^n in two steps, right down to subnormals and up to infinity.
+Value scaleByPower(LaneBuilder &b, Value w, Value n) {
+  Value half = arith::ShRSIOp::create(b, n, b.splatI32(1));
+  Value rest = arith::SubIOp::create(b, n, half);
+  auto power = [&](Value e) {
+    Value biased = arith::AddIOp::create(b, e, b.splatI32(127));
+    return b.fromBits(arith::ShLIOp::create(b, biased, b.splatI32(23)));
+  };
+  return b.mul(b.mul(w, power(half)), power(rest));
+}
+
+/// 2^n for -126 <= n <= 127, smaller n give 2^-126.
+Value powerOfTwo(LaneBuilder &b, Value n) {
+  Value clamped = arith::MaxSIOp::create(b, n, b.splatI32(-126));
+  Value biased = arith::AddIOp::create(b, clamped, b.splatI32(127));
+  return b.fromBits(arith::ShLIOp::create(b, biased, b.splatI32(23)));
+}
+
+/// w * 2^n for a w of normal magnitude: an addition to the exponent; 0 below `threshold` of x.
+Value scaleFlushing(LaneBuilder &b, Value w, Value n, Value x) {
+  Value bits = arith::AddIOp::create(b, b.toBits(w), Value(arith::ShLIOp::create(b, n, b.splatI32(23))));
+  return b.select(b.less(x, b.splat(-86.0f)), b.splat(0.0f), b.fromBits(bits));
+}
+
+/// q' with 1 + q' = (1 + q) e^delta for a tiny delta.
+Value withCorrection(LaneBuilder &b, Value q, Value delta) {
+  return b.fma(delta, b.add(q, b.splat(1.0f)), q);
+}
+
+/// x * sigmoid(s z) where z >= 0 has the low part `low` (may be null), and s is the sign of x; x = null stands for 1
+/// with the sign given by `sign`.
+Value logisticProduct(LaneBuilder &b, Value x, Value sign, Value z, Value low, MathMode mode) {
+  Value one = b.splat(1.0f);
+  Value arg = b.neg(b.min(z, b.splat(104.0f)));
+  ExpParts e = expParts(b, arg, mode);
+  Value q = low ? withCorrection(b, e.q, b.neg(low)) : e.q;
+  Value s = powerOfTwo(b, e.n);
+  Value denominator = b.fma(s, q, b.add(s, one));
+  Value numerator = x ? b.fma(x, q, x) : b.add(q, one);
+  Value negative = b.div(numerator, denominator);
+  negative = mode == MathMode::Exact ? scaleByPower(b, negative, e.n) : b.mul(negative, s);
+  Value positive = b.div(x ? x : one, denominator);
+  return b.select(b.less(sign, b.splat(0.0f)), negative, positive);
+}
+
+/// a * b as hi + lo.
+std::pair<Value, Value> twoProduct(LaneBuilder &b, Value x, Value y) {
+  Value hi = b.mul(x, y);
+  return {hi, b.fma(x, y, b.neg(hi))};
+}
+
+/// 2 sqrt(2 / pi) (a + 0.044715 a^3) as hi + lo.
+std::pair<Value, Value> geluTanhArgument(LaneBuilder &b, Value a, MathMode mode) {
+  constexpr double kA = 1.5957691216057308, kB = kA * 0.044715;
+  constexpr float aHi = float(kA), bHi = float(kB);
+  constexpr float aLo = float(kA - double(aHi)), bLo = float(kB - double(bHi));
+  if (mode == MathMode::Fast)
+    return {b.mul(a, b.fma(b.mul(a, a), b.splat(bHi), b.splat(aHi))), Value()};
+  auto [square, squareLow] = twoProduct(b, a, a);
+  auto [cubic, cubicLow] = twoProduct(b, square, b.splat(bHi));
+  // Knuth's sum, since either term may be the larger.
+  Value A = b.splat(aHi);
+  Value t = b.add(A, cubic), back = b.sub(t, A);
+  Value error = b.add(b.sub(A, b.sub(t, back)), b.sub(cubic, back));
+  Value small = b.fma(squareLow, b.splat(bHi), b.fma(square, b.splat(bLo), b.splat(aLo)));
+  Value tLow = b.add(b.add(error, cubicLow), small);
+  Value z = b.mul(a, t);
+  return {z, b.fma(a, tLow, b.fma(a, t, b.neg(z)))};
+}
+
+/// x Phi(x). For |x| < 1 as x / 2 + x^2 Q(x^2); else |x| Phi(-|x|) = exp(-x^2 / 2) W(t), t = 1 / (1 + 3/8 |x|), with
+/// every rounding that matters carried along as a low part.
+Value geluErfExact(LaneBuilder &b, Value x) {
+  static constexpr float kSmall[] = {0.398942292f,   -0.0664905235f, 0.00997402892f,
+                                     -0.00118762779f, 0.000114556839f, -7.97973553e-06f};
+  static constexpr float kLarge[] = {3.92366419e-05f, -0.0571262985f, -0.100859433f, -0.214348063f, 0.130630448f,
+                                     -0.662083209f,   0.854630053f,   -0.425082266f, 0.0751349181f};
+  constexpr float kLimit = 0.3989423f; // W at t = 0
+  Value one = b.splat(1.0f), zero = b.splat(0.0f);
+  Value a = b.min(b.abs(x), b.splat(15.0f)); // the result is 0 or x from there on
+  auto [h, l] = twoProduct(b, a, a);
+
+  Value scale = b.splat(0.375f);
+  Value d = b.fma(a, scale, one), t0 = b.div(one, d);
+  Value residual = b.fma(b.neg(d), t0, one);
+  residual = b.fma(b.neg(b.fma(a, scale, b.neg(b.sub(d, one)))), t0, residual);
+  Value t = b.fma(t0, residual, t0);
+  Value tLow = b.fma(t0, residual, b.sub(t0, t));
+
+  Value sum = b.splat(kLarge[8]), low = zero;
+  for (int i = 7; i >= 0; --i) {
+    Value c = b.splat(kLarge[i]);
+    Value next = b.fma(sum, t, c);
+    if (i < 3)
+      low = b.fma(low, t, b.fma(sum, t, b.sub(c, next)));
+    sum = next;
+  }
+  Value limit = b.splat(kLimit);
+  Value w = b.fma(sum, t, limit);
+  Value wLow = b.fma(sum, tLow, b.fma(low, t, b.fma(sum, t, b.sub(limit, w))));
+  ExpParts e = expParts(b, b.mul(h, b.splat(-0.5f)), MathMode::Exact);
+  Value q = withCorrection(b, e.q, b.mul(l, b.splat(-0.5f)));
+  Value tail = scaleByPower(b, b.add(w, b.fma(w, q, wLow)), e.n);
+  Value large = b.sub(b.select(b.less(x, zero), zero, x), tail);
+
+  Value inner = polynomial(b, h, ArrayRef<float>(kSmall).drop_front());
+  Value c0 = b.splat(kSmall[0]);
+  Value p = b.fma(inner, h, c0);
+  Value pLow = b.fma(h, b.fma(inner, h, b.sub(c0, p)), b.mul(l, p));
+  Value half = b.mul(x, b.splat(0.5f));
+  Value main = b.fma(h, p, half);
+  Value small = b.add(main, b.add(b.fma(h, p, b.sub(half, main)), pLow));
+  return b.select(b.less(a, one), small, large);
+}
+
+/// max(x, 0) - |x| Phi(-|x|) with Phi(-a) = exp(-a^2 / 2) R(1 / (1 + 0.3 a)).
+Value geluErfFast(LaneBuilder &b, Value x) {
+  static constexpr float kR[] = {0.120327726f, 0.111210495f, 0.153750986f, -0.0340375528f, 0.230586052f, -0.0818372443f};
+  Value one = b.splat(1.0f), zero = b.splat(0.0f);
+  Value a = b.min(b.abs(x), b.splat(12.0f));
+  Value t = b.div(one, b.fma(a, b.splat(0.3f), one));
+  Value r = polynomial(b, t, kR);
+  Value arg = b.mul(b.mul(a, a), b.splat(-0.5f));
+  ExpParts e = expParts(b, arg, MathMode::Fast);
+  Value w = scaleFlushing(b, b.add(e.q, one), e.n, arg);
+  Value tail = b.mul(b.mul(a, b.mul(t, r)), w);
+  return b.sub(b.select(b.less(x, zero), zero, x), tail);
+}
+} // namespace
+
+Value vitrify::buildExp(LaneBuilder &b, Value x, MathMode mode) {
+  Value high = b.splat(89.0f), low = b.splat(-105.0f);
+  // In this order NaN survives the clamps.
+  Value clamped = b.min(high, x);
+  clamped = b.max(low, clamped);
+  ExpParts e = expParts(b, clamped, mode);
+  Value w = b.add(e.q, b.splat(1.0f));
+  if (mode == MathMode::Exact)
+    return scaleByPower(b, w, e.n);
+  // An exponent beyond 127 wraps in scaleFlushing; such arguments do not occur in a softmax, but stay right.
+  Value flushed = scaleFlushing(b, w, e.n, clamped);
+  return b.select(b.less(b.splat(88.0f), x), scaleByPower(b, w, e.n), flushed);
+}
+
+Value vitrify::buildTanh(LaneBuilder &b, Value x, MathMode mode) {
+  // expm1(2 a) / (expm1(2 a) + 2) with a = |x|: exact for small a, because 2^n - 1 is 0 there.
+  Value one = b.splat(1.0f);
+  Value a = b.min(b.splat(10.0f), b.abs(x));
+  ExpParts e = expParts(b, b.add(a, a), mode);
+  Value s = powerOfTwo(b, e.n);
+  Value m = b.fma(s, e.q, b.sub(s, one));
+  Value magnitude = b.div(m, b.add(m, b.splat(2.0f)));
+  Value sign = arith::AndIOp::create(b, b.toBits(x), b.splatBits(0x80000000u));
+  return b.fromBits(arith::OrIOp::create(b, b.toBits(magnitude), sign));
+}
+
+Value vitrify::buildErf(LaneBuilder &b, Value x, MathMode mode) {
+  // |x| < 1: an odd polynomial; else 1 - erfc from GELU's tail: erfc(a) = 2 Phi(-a sqrt 2).
+  static constexpr float kOdd[] = {1.12837917f,    -0.376126384f,    0.11283782f,     -0.0268654f,
+                                   0.00522094527f, -0.000848282617f, 0.000112569267f, -9.64145056e-06f};
+  static constexpr float kR[] = {0.120327726f, 0.111210495f, 0.153750986f, -0.0340375528f, 0.230586052f, -0.0818372443f};
+  Value one = b.splat(1.0f);
+  Value a = b.min(b.splat(6.0f), b.abs(x));
+  Value square = b.mul(a, a);
+  Value small = b.mul(a, polynomial(b, square, kOdd));
+  Value y = b.mul(a, b.splat(1.41421356f));
+  Value t = b.div(one, b.fma(y, b.splat(0.3f), one));
+  Value r = b.mul(t, polynomial(b, t, kR));
+  Value e = buildExp(b, b.neg(square), mode);
+  Value large = b.fma(b.mul(r, b.splat(-2.0f)), e, one);
+  Value magnitude = b.select(b.less(a, one), small, large);
+  Value sign = arith::AndIOp::create(b, b.toBits(x), b.splatBits(0x80000000u));
+  return b.fromBits(arith::OrIOp::create(b, b.toBits(magnitude), sign));
+}
+
+Value vitrify::buildActivation(LaneBuilder &b, ActKind kind, Value x, MathMode mode) {
+  switch (kind) {
+  case ActKind::GeluErf:
+    return mode == MathMode::Exact ? geluErfExact(b, x) : geluErfFast(b, x);
+  case ActKind::GeluTanh: {
+    // x / 2 (1 + tanh u) = x sigmoid(2 u). The clamp keeps infinities out of the products of parts.
+    auto [z, low] = geluTanhArgument(b, b.min(b.abs(x), b.splat(16.0f)), mode);
+    return logisticProduct(b, x, x, z, low, mode);
+  }
+  case ActKind::QuickGelu: {
+    Value a = b.min(b.abs(x), b.splat(64.0f)), c = b.splat(1.702f);
+    auto [z, low] = twoProduct(b, a, c);
+    constexpr float kLow = float(1.702 - double(1.702f));
+    return logisticProduct(b, x, x, z, b.fma(a, b.splat(kLow), low), mode);
+  }
+  case ActKind::Silu:
+    return logisticProduct(b, x, x, b.abs(x), Value(), mode);
+  case ActKind::Sigmoid:
+    return logisticProduct(b, Value(), x, b.abs(x), Value(), mode);
+  case ActKind::Relu:
+    return b.select(b.less(x, b.splat(0.0f)), b.splat(0.0f), x);
+  case ActKind::Tanh:
+    return buildTanh(b, x, mode);
+  }
+  llvm_unreachable("every activation is handled above");
+}
+
+Value vitrify::buildRoundE4M3(LaneBuilder &b, Value x) {
+  Value bits = b.toBits(x);
+  Value sign = arith::AndIOp::create(b, bits, b.splatBits(0x80000000u));
+  Value a = b.min(b.abs(x), b.splat(448.0f));
+  // The spacing at a is 2^(e - 3), e at least -6. Adding 2^(e + 20), whose spacing in f32 is the same, rounds to it.
+  Value binade = arith::AndIOp::create(b, b.toBits(b.max(a, b.splat(0.015625f))), b.splatBits(0x7f800000u));
+  Value magic = b.fromBits(arith::AddIOp::create(b, binade, b.splatI32(20 << 23)));
+  Value rounded = b.sub(b.add(a, magic), magic);
+  Value result = b.fromBits(arith::OrIOp::create(b, b.toBits(rounded), sign));
+  Value isNaN = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, x, x);
+  return b.select(isNaN, x, result);
+}

@@ -1,0 +1,36 @@
+//===- MatrixTile.h - register tiles over packed panels -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "KernelFrame.h"
+
+#include "vitrify/Kernel/TileTable.h"
+
+namespace vitrify::x86 {
+
+/// The inner loop of a product: how elements of A meet a panel.
+struct MicroTile {
+  MicroKernel kind = MicroKernel::FmaF32;
+  RegisterTile tile{6, 4, 48};
+  unsigned lanes = 16;
+  int64_t depth() const { return kind == MicroKernel::DotBF16 ? 2 : 1; }
+  int64_t width() const { return tile.vectors * lanes; }
+  DType panelType() const { return kind == MicroKernel::DotBF16 ? DType::BF16 : DType::F32; }
+};
+
+/// The micro-kernel for activations and weights as they are stored; bf16 products only where the row has them.
+MicroKernel chooseMicroKernel(const TargetRow &row, DType activations, mlir::Type weightElement);
+
+/// `rows` x vectors accumulators of A[aRow.., 0..K) times panel `panel` of B.
+llvm::SmallVector<mlir::Value> emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, mlir::Value a,
+                                        mlir::Value aRow, int64_t k, mlir::Value panels, mlir::Value panel);
+
+/// Rows [first, last) of one panel's columns, through the epilogue into the results. A's row for result row m is
+/// m - aOrigin. `scratch` is [tile.rows, width] of f32.
+void emitPanelRows(LaneBuilder &b, const MicroTile &micro, mlir::Value a, mlir::Value aOrigin, int64_t k,
+                   mlir::Value panels, mlir::Value panel, int64_t columns, mlir::Value first, mlir::Value last,
+                   mlir::Value scratch, EpilogueEmitter &epilogue);
+
+} // namespace vitrify::x86

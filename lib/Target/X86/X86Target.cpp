@@ -1,0 +1,177 @@
+//===- X86Target.cpp - the x86 code generator as a Target -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "Emit.h"
+#include "KernelFrame.h"
+
+#include "mlir/Conversion/ConvertToLLVM/ToLLVMInterface.h"
+#include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/X86Vector/X86VectorDialect.h"
+#include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
+#include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
+
+#include <atomic>
+#include <thread>
+
+using namespace mlir;
+using namespace vitrify;
+using namespace vitrify::x86;
+
+const Family *x86::familyOf(Operation *op) {
+  return TypeSwitch<Operation *, const Family *>(op)
+      .Case<vit::LinearOp>([](auto) { return &kLinear; })
+      .Case<vit::PatchEmbedOp>([](auto) { return &kPatchEmbed; })
+      .Default([](auto) { return nullptr; });
+}
+
+namespace {
+class X86Target final : public vitrify::Target {
+public:
+  explicit X86Target(const TargetRow &row) : targetRow(row) {}
+
+  const TargetRow &row() const override { return targetRow; }
+
+  void registerDialects(DialectRegistry &registry) const override {
+    registry.insert<func::FuncDialect, scf::SCFDialect, memref::MemRefDialect, vector::VectorDialect,
+                    arith::ArithDialect, math::MathDialect, cf::ControlFlowDialect, LLVM::LLVMDialect,
+                    x86vector::X86VectorDialect>();
+    registerBuiltinDialectTranslation(registry);
+    registerLLVMDialectTranslation(registry);
+  }
+
+  bool supports(Operation *op, std::string &reason) const override {
+    KernelFrame frame(op, targetRow);
+    reason = describe(frame);
+    return reason.empty();
+  }
+
+  FailureOr<std::vector<KernelSpec>> kernelsFor(Operation *op) const override {
+    KernelFrame frame(op, targetRow);
+    if (std::string reason = describe(frame); !reason.empty())
+      return op->emitError() << "no kernel for " << op->getName() << " on " << std::string(targetRow.name) << ": "
+                             << reason;
+    return std::vector<KernelSpec>{std::move(frame.spec)};
+  }
+
+  LogicalResult build(Operation *op, const KernelSpec &spec, ModuleOp kernels) const override {
+    if (kernels.lookupSymbol(spec.name))
+      return success();
+    KernelFrame frame(op, targetRow);
+    if (std::string reason = describe(frame); !reason.empty())
+      return op->emitError() << "no kernel for " << op->getName() << " on " << std::string(targetRow.name) << ": "
+                             << reason;
+    frame.createFunction(kernels);
+    OpBuilder builder(op->getContext());
+    LaneBuilder lanes = frame.laneBuilder(builder);
+    familyOf(op)->build(frame, lanes);
+    func::ReturnOp::create(lanes);
+    return success();
+  }
+
+  FailureOr<KernelBinary> emit(ModuleOp kernels, const EmitOptions &options) const override {
+    auto objects = compileAll(kernels, options, KernelText::None);
+    if (failed(objects))
+      return failure();
+    KernelBinary binary;
+    binary.fileName = "kernels.so";
+    std::string error;
+    for (KernelObject &object : *objects) {
+      if (!describeObject(object, error))
+        return kernels.emitError(error);
+      binary.kernels.push_back(object.info);
+    }
+    auto bytes = linkKernels(*objects, options.lld, error);
+    if (failed(bytes))
+      return kernels.emitError(error);
+    binary.bytes = std::move(*bytes);
+    return binary;
+  }
+
+  FailureOr<std::string> print(ModuleOp kernels, KernelStage stage) const override {
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    if (stage == KernelStage::Kernel) {
+      kernels.print(os);
+      return text;
+    }
+    if (stage == KernelStage::LLVMDialect) {
+      OwningOpRef<ModuleOp> copy = kernels.clone();
+      if (failed(lowerKernels(*copy)))
+        return failure();
+      copy->print(os);
+      return text;
+    }
+    auto objects = compileAll(kernels, {}, stage == KernelStage::LLVMIR ? KernelText::LLVMIR : KernelText::Assembly);
+    if (failed(objects))
+      return failure();
+    for (const KernelObject &object : *objects)
+      text += object.text;
+    return text;
+  }
+
+private:
+  /// Why there is no kernel, or "".
+  static std::string describe(KernelFrame &frame) {
+    const Family *family = familyOf(frame.op);
+    if (!family)
+      return "this kind of op has none";
+    family->describe(frame);
+    return frame.reason;
+  }
+
+  /// Every kernel as a module of its own, compiled on several threads.
+  FailureOr<std::vector<KernelObject>> compileAll(ModuleOp kernels, const EmitOptions &options, KernelText text) const {
+    std::vector<OwningOpRef<ModuleOp>> modules;
+    std::vector<KernelInfo> infos;
+    for (auto function : kernels.getOps<func::FuncOp>()) {
+      KernelInfo info;
+      info.name = function.getName().str();
+      auto attribute = [&](StringRef name) {
+        auto value = function->getAttrOfType<StringAttr>(name);
+        return value ? value.getValue().str() : std::string();
+      };
+      info.layerKind = attribute("vitrify.layer_kind");
+      info.precision = attribute("vitrify.precision");
+      for (Type input : function.getFunctionType().getInputs().drop_back(2))
+        ++(isa<MemRefType>(input) ? info.numBuffers : info.numScalars);
+      infos.push_back(std::move(info));
+      OwningOpRef<ModuleOp> module = ModuleOp::create(function.getLoc());
+      module->push_back(function.clone());
+      if (failed(lowerKernels(*module)))
+        return failure();
+      modules.push_back(std::move(module));
+    }
+    std::vector<KernelObject> objects(modules.size());
+    std::vector<std::string> errors(modules.size());
+    std::atomic<size_t> next = 0;
+    auto work = [&] {
+      for (size_t i; (i = next++) < modules.size();) {
+        auto object = compileKernel(*modules[i], targetRow, options.optLevel, text, errors[i]);
+        if (succeeded(object))
+          objects[i] = std::move(*object);
+        objects[i].info = infos[i];
+      }
+    };
+    unsigned count = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
+    std::vector<std::thread> threads;
+    for (unsigned i = 1; i < std::min<size_t>(count, modules.size()); ++i)
+      threads.emplace_back(work);
+    work();
+    for (std::thread &thread : threads)
+      thread.join();
+    for (auto [i, error] : llvm::enumerate(errors))
+      if (!error.empty())
+        return kernels.emitError("kernel ") << infos[i].name << ": " << error;
+    return objects;
+  }
+
+  const TargetRow &targetRow;
+};
+} // namespace
+
+std::unique_ptr<vitrify::Target> vitrify::createX86Target(const TargetRow &row) {
+  return std::make_unique<X86Target>(row);
+}
