@@ -51,13 +51,18 @@ FailureOr<RefTensor> reference::accumulate(LinearOp op, const Environment &value
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < k; ++j)
       transposed[j * n + i] = right[i * k + j];
+  constexpr int64_t kRows = 8; // rows a piece, so that a row of the transposed weight is loaded once for all of them
   RefTensor acc(DType::F32, {x.rows(), n});
-  parallel(op, x.rows(), [&](int64_t m) {
-    std::vector<double> sum(n);
+  parallel(op, (x.rows() + kRows - 1) / kRows, [&](int64_t piece) {
+    int64_t begin = piece * kRows, rows = std::min(kRows, x.rows() - begin);
+    std::vector<double> sum(rows * n);
     for (int64_t j = 0; j < k; ++j)
-      for (int64_t i = 0; i < n; ++i)
-        sum[i] += left[m * k + j] * transposed[j * n + i];
-    std::copy(sum.begin(), sum.end(), acc.floats.begin() + m * n);
+      for (int64_t m = 0; m < rows; ++m) {
+        double factor = left[(begin + m) * k + j];
+        for (int64_t i = 0; i < n; ++i)
+          sum[m * n + i] += factor * transposed[j * n + i];
+      }
+    std::copy(sum.begin(), sum.end(), acc.floats.begin() + begin * n);
   });
   return acc;
 }
