@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cmath>
 #include <set>
+#include <utility>
 
 using namespace vitrify;
 
@@ -56,6 +57,7 @@ Status checkExpr(const PlanExpr &expr, size_t symbols, const std::string &path) 
   if (expr.nodes.empty())
     return bad(path, "empty expression");
   std::vector<unsigned> depth;
+  std::vector<char> used(expr.nodes.size());
   for (size_t i = 0; i < expr.nodes.size(); ++i) {
     const PlanExpr::Node &node = expr.nodes[i];
     depth.push_back(1);
@@ -69,6 +71,9 @@ Status checkExpr(const PlanExpr &expr, size_t symbols, const std::string &path) 
     }
     if (node.lhs < 0 || node.rhs < 0 || node.lhs >= static_cast<int64_t>(i) || node.rhs >= static_cast<int64_t>(i))
       return bad(path, "operand of an expression comes after its user");
+    for (int32_t operand : {node.lhs, node.rhs}) // a tree, as its text is
+      if (std::exchange(used[static_cast<size_t>(operand)], 1))
+        return bad(path, "operand of an expression has two users");
     depth.back() = 1 + std::max(depth[static_cast<size_t>(node.lhs)], depth[static_cast<size_t>(node.rhs)]);
     if (depth.back() > kMaxExprDepth)
       return bad(path, "expression is deeper than " + std::to_string(kMaxExprDepth));

@@ -24,8 +24,16 @@ struct WeightStore::Entry {
   mutable std::atomic<int64_t> rowCost = 0;
 };
 
+struct WeightStore::Source {
+  SafeTensorsFile file;
+  /// The header's digest, and a number that tells apart files of equal headers: two checkpoints of one architecture have
+  /// the same names and shapes, but not the same weights.
+  std::string identity;
+  uint64_t device = 0, inode = 0;
+};
+
 struct WeightStore::State {
-  std::map<std::string, SafeTensorsFile> sources;
+  std::map<std::string, Source> sources;
   std::map<std::string, std::unique_ptr<Entry>> weights;
 
   /// Depth first along gets; an error for a cycle.

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
+#include <sys/stat.h>
 
 using namespace vitrify;
 using Kind = RecipeNode::Kind;
@@ -37,7 +39,22 @@ Status WeightStore::addSource(const std::string &name, const std::string &path, 
   if (headerDigest && *headerDigest != file.header().digest)
     return dataLoss("'" + path + "' has a header of SHA-256 " + toHex(file.header().digest) + ", expected " +
                     toHex(*headerDigest) + ": the file changed since it was imported");
-  state->sources.emplace(name, std::move(file));
+  struct stat info;
+  if (fstat(file.mapped().descriptor(), &info) != 0)
+    return internalError("cannot inspect '" + path + "'");
+  Source source{std::move(file), "", info.st_dev, info.st_ino};
+  std::string digest = toHex(source.file.header().digest);
+  size_t different = 0;
+  for (const auto &[other, known] : state->sources) {
+    if (known.file.header().digest != source.file.header().digest)
+      continue;
+    if (known.device == source.device && known.inode == source.inode)
+      source.identity = known.identity;
+    ++different;
+  }
+  if (source.identity.empty())
+    source.identity = digest + "#" + std::to_string(different);
+  state->sources.emplace(name, std::move(source));
   return {};
 }
 
@@ -63,9 +80,9 @@ Status WeightStore::check() const {
         auto source = state->sources.find(node.name);
         if (source == state->sources.end())
           return notFound("weight '" + name + "': no source '" + node.name + "'");
-        const TensorInfo *tensor = source->second.find(node.tensor);
+        const TensorInfo *tensor = source->second.file.find(node.tensor);
         if (!tensor)
-          return notFound("weight '" + name + "': no tensor '" + node.tensor + "' in '" + source->second.path() + "'");
+          return notFound("weight '" + name + "': no tensor '" + node.tensor + "' in '" + source->second.file.path() + "'");
         TensorType found{tensor->dtype, tensor->shape};
         if (found != node.type)
           return invalidArgument("weight '" + name + "': tensor '" + node.tensor + "' is " + found.str() +
@@ -120,7 +137,7 @@ StatusOr<std::string> WeightStore::recipeKey(const std::string &name) const {
       failed = key.status();
     return key.ok() ? *key : std::string();
   };
-  auto sourceOf = [&](const std::string &source) { return toHex(state->sources.at(source).header().digest); };
+  auto sourceOf = [&](const std::string &source) { return state->sources.at(source).identity; };
   std::string text = entry.recipe.text(nameOf, sourceOf);
   VITRIFY_RETURN_IF_ERROR(failed);
   entry.key = toHex(sha256(text));
@@ -130,14 +147,14 @@ StatusOr<std::string> WeightStore::recipeKey(const std::string &name) const {
 Status WeightStore::readTensor(const std::string &source, const std::string &tensor, uint64_t offset,
                                std::span<std::byte> out) const {
   auto it = state->sources.find(source);
-  const TensorInfo *info = it == state->sources.end() ? nullptr : it->second.find(tensor);
+  const TensorInfo *info = it == state->sources.end() ? nullptr : it->second.file.find(tensor);
   if (!info)
     return notFound("no tensor '" + tensor + "' in source '" + source + "'");
   if (offset > info->bytes() || out.size() > info->bytes() - offset)
     return internalError("bytes " + std::to_string(offset) + " + " + std::to_string(out.size()) + " of tensor '" +
                          tensor + "' of " + std::to_string(info->bytes()));
   // By position, not through the mapping: the pages then never count as ours.
-  return it->second.mapped().read(info->begin + offset, out);
+  return it->second.file.mapped().read(info->begin + offset, out);
 }
 
 int64_t WeightStore::State::bytesPerRow(const std::string &name) const {
@@ -201,5 +218,10 @@ StatusOr<TensorData> WeightStore::State::whole(const std::string &name) const {
 StatusOr<TensorData> WeightStore::evaluate(const std::string &name) const {
   if (!find(name))
     return notFound("no weight '" + name + "'");
-  return state->whole(name);
+  try {
+    return state->whole(name);
+  } catch (const std::bad_alloc &) {
+    return resourceExhausted("weight '" + name + "': no memory for " +
+                             std::to_string(totalBytes(find(name)->type())) + " bytes");
+  }
 }

@@ -278,6 +278,9 @@ TEST(Plan, ListsOfALaunchMustAgree) {
   plan = samplePlan();
   plan.programs[0].buffers[0].size.nodes.back().lhs = 7;
   EXPECT_NE(verifyPlan(plan).message().find("comes after its user"), std::string::npos);
+  plan = samplePlan();
+  plan.programs[0].buffers[0].size.nodes.back().rhs = plan.programs[0].buffers[0].size.nodes.back().lhs;
+  EXPECT_NE(verifyPlan(plan).message().find("has two users"), std::string::npos);
 }
 
 TEST(Plan, ReadsInsideABodyCountAtTheIf) {

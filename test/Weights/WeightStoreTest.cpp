@@ -17,8 +17,8 @@ using Sharing = WrittenWeight::Sharing;
 namespace {
 /// Writes tensors [rows, columns] of F32 noise; equal seeds give equal tensors.
 std::string makeCheckpoint(const TempFolder &folder, std::vector<std::pair<std::string, unsigned>> tensors, int64_t rows,
-                           int64_t columns) {
-  std::string path = folder.path("model.safetensors");
+                           int64_t columns, const std::string &name = "model.safetensors") {
+  std::string path = folder.path(name);
   auto writer = SafeTensorsWriter::create(path, 100 * tensors.size() + 1000);
   EXPECT_TRUE(writer.ok());
   for (const auto &[name, seed] : tensors) {
@@ -222,6 +222,25 @@ TEST(WeightStore, SourcesMustBeWhatWasImported) {
   EXPECT_FALSE(store.addSource("none", folder.path("none")).ok());
   EXPECT_TRUE(store.addWeight("x", readOf("a", kType)).ok());
   EXPECT_FALSE(store.addWeight("x", readOf("a", kType)).ok());
+}
+
+TEST(WeightStore, FilesOfEqualHeadersAreToldApart) {
+  // Two checkpoints of one architecture: same names, shapes and header, other values.
+  TempFolder folder;
+  WeightStore store;
+  std::string one = makeCheckpoint(folder, {{"a", 1}}, 96, 40, "one"), two = makeCheckpoint(folder, {{"a", 2}}, 96, 40, "two");
+  std::filesystem::create_symlink(one, folder.path("link"));
+  ASSERT_TRUE(store.addSource("one", one).ok() && store.addSource("two", two).ok() && store.addSource("link", folder.path("link")).ok());
+  for (const char *source : {"one", "two", "link"}) {
+    Recipe recipe;
+    ASSERT_TRUE(recipe.yield(*recipe.read(source, "a", kType)).ok());
+    ASSERT_TRUE(store.addWeight(source, std::move(recipe)).ok());
+  }
+  auto report = store.write(folder.path("w"), std::vector<WeightRequest>{{"one"}, {"two"}, {"link"}}, {});
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  EXPECT_EQ(report->weights[1].sharing, Sharing::Own);
+  EXPECT_EQ(report->weights[2].sharing, Sharing::SameRecipe);
+  EXPECT_NE(store.evaluate("one")->data, store.evaluate("two")->data);
 }
 
 TEST(WeightStore, AFailingWeightNamesItselfAndLeavesNoFile) {

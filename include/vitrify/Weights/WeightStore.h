@@ -65,7 +65,7 @@ public:
 
   const Recipe *find(const std::string &name) const;
   /// SHA-256 (hexadecimal) of the recipe's canonical text, with other weights by their keys and sources by the digest of
-  /// their headers. Equal keys give equal bytes.
+  /// their headers (and a number, where different files have the same header). Equal keys of one store give equal bytes.
   StatusOr<std::string> recipeKey(const std::string &name) const;
 
   StatusOr<TensorData> evaluate(const std::string &name) const;
@@ -81,6 +81,7 @@ public:
 
 private:
   struct Entry;
+  struct Source;
   struct State;
   std::unique_ptr<State> state;
 };
