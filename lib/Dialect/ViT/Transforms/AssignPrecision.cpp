@@ -1,0 +1,149 @@
+//===- AssignPrecision.cpp - says in which number format each layer computes -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "vitrify/Dialect/ViT/IR/ViT.h"
+#include "vitrify/Dialect/ViT/Transforms/Passes.h"
+#include "vitrify/Weights/Ranges.h"
+
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "llvm/Support/GlobPattern.h"
+#include "llvm/Support/Regex.h"
+
+namespace vitrify::vit {
+#define GEN_PASS_DEF_ASSIGNPRECISION
+#include "vitrify/Dialect/ViT/Transforms/Passes.h.inc"
+} // namespace vitrify::vit
+
+using namespace mlir;
+using namespace vitrify;
+using namespace vitrify::vit;
+
+namespace {
+
+/// Largest calibrated magnitude that f16 is trusted with: products and sums of two such values stay in range.
+constexpr double kHalfLimit = 8192.0;
+
+struct Rule {
+  PrecisionKind precision;
+  std::string text;
+  llvm::GlobPattern pattern;
+};
+
+class AssignPrecisionPass : public vitrify::vit::impl::AssignPrecisionBase<AssignPrecisionPass> {
+public:
+  using AssignPrecisionBase::AssignPrecisionBase;
+
+  void runOnOperation() override {
+    auto asked = parsePrecision(precision);
+    auto sixteen = parsePrecision(half);
+    if (!asked || !sixteen || (*sixteen != PrecisionKind::BF16 && *sixteen != PrecisionKind::F16)) {
+      getOperation().emitError() << "unknown precision '" << (!asked ? precision.getValue() : half.getValue())
+                                 << "', expected f32, bf16, f16 or fp8";
+      return signalPassFailure();
+    }
+    if (failed(parseRules()))
+      return signalPassFailure();
+    std::optional<Ranges> seen;
+    if (!ranges.empty()) {
+      auto loaded = Ranges::load(ranges);
+      if (!loaded) {
+        getOperation().emitError() << loaded.status().message();
+        return signalPassFailure();
+      }
+      seen = std::move(*loaded);
+    }
+    getOperation().walk([&](LayerOpInterface op) { assign(op, *asked, *sixteen, seen ? &*seen : nullptr); });
+  }
+
+private:
+  static std::optional<PrecisionKind> parsePrecision(StringRef text) {
+    return symbolizePrecisionKind(text == "fp16" ? "f16" : text);
+  }
+  LogicalResult parseRules();
+  void assign(LayerOpInterface op, PrecisionKind asked, PrecisionKind sixteen, const Ranges *seen);
+
+  SmallVector<Rule> rules;
+};
+
+LogicalResult AssignPrecisionPass::parseRules() {
+  for (StringRef text : keep) {
+    auto [name, pattern] = text.split(':');
+    auto kind = parsePrecision(name);
+    auto glob = llvm::GlobPattern::create(pattern);
+    if (!kind || pattern.empty() || !glob) {
+      if (!glob)
+        llvm::consumeError(glob.takeError());
+      return getOperation().emitError() << "rule '" << text << "': expected PRECISION:PATTERN with f32, bf16, f16 or fp8";
+    }
+    rules.push_back({*kind, text.str(), std::move(*glob)});
+  }
+  return success();
+}
+
+/// A linear of an encoder block ("b0.fc1"), and no gate: what fp8 and int8 are for.
+bool isBlockLinear(Operation *op) {
+  auto linear = dyn_cast<LinearOp>(op);
+  if (!linear)
+    return false;
+  StringRef name = cast<StringAttr>(linear.getLayers()[0]).getValue();
+  static const llvm::Regex block("^b[0-9]+\\.");
+  return block.match(name) && !name.contains("gate");
+}
+
+/// The largest amax of the op's operands, and whose it is.
+std::pair<double, std::string> largestRange(Operation *op, const Ranges &seen) {
+  std::pair<double, std::string> largest{0, ""};
+  for (Value operand : op->getOperands()) {
+    while (auto slice = operand.getDefiningOp<tensor::ExtractSliceOp>())
+      operand = slice.getSource();
+    auto source = operand.getDefiningOp<LayerOpInterface>();
+    if (!source)
+      continue;
+    for (auto layer : source.getLayers().getAsRange<StringAttr>()) {
+      auto found = seen.values.find(layer.str());
+      if (found != seen.values.end() && found->second.amax > largest.first)
+        largest = {found->second.amax, layer.str()};
+    }
+  }
+  return largest;
+}
+
+void AssignPrecisionPass::assign(LayerOpInterface op, PrecisionKind asked, PrecisionKind sixteen, const Ranges *seen) {
+  bool matrix = isa<LinearOp, AttentionOp, PatchEmbedOp>(op.getOperation());
+  PrecisionKind chosen = PrecisionKind::F32;
+  std::string note;
+  if (matrix) {
+    chosen = asked;
+    if (asked == PrecisionKind::FP8 && !isBlockLinear(op))
+      chosen = sixteen;
+    else if (asked == PrecisionKind::F16 || asked == PrecisionKind::BF16)
+      chosen = asked;
+    for (const Rule &rule : rules)
+      for (auto layer : op.getLayers().getAsRange<StringAttr>())
+        if (rule.pattern.match(layer.getValue())) {
+          chosen = rule.precision;
+          note = "rule " + rule.text;
+        }
+    if (chosen == PrecisionKind::FP8 && !isa<LinearOp>(op.getOperation())) {
+      emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << " stays in 16 bits: fp8 is for linears";
+      chosen = sixteen;
+      note = "fp8 is for linears";
+    }
+    if (chosen == PrecisionKind::F16 && seen) {
+      auto [amax, name] = largestRange(op, *seen);
+      if (amax > kHalfLimit) {
+        chosen = PrecisionKind::BF16;
+        note = "'" + name + "' reaches " + std::to_string(static_cast<int64_t>(amax)) + ", f16 is used to 8192";
+      }
+    }
+    if (!note.empty()) {
+      ++overridden;
+      emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << " computes in " << stringifyPrecisionKind(chosen) << ": " << note;
+      op->setAttr("vit.precision_note", StringAttr::get(op.getContext(), note));
+    }
+  }
+  op->setAttr("vit.precision", PrecisionKindAttr::get(op.getContext(), chosen));
+}
+
+} // namespace

@@ -1,0 +1,133 @@
+//===- FoldQDQ.cpp - dequantise before a linear becomes a scale after it -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "Recipes.h"
+#include "vitrify/Dialect/ViT/Transforms/Passes.h"
+
+#include "mlir/IR/IRMapping.h"
+
+namespace vitrify::vit {
+#define GEN_PASS_DEF_FOLDQDQ
+#include "vitrify/Dialect/ViT/Transforms/Passes.h.inc"
+} // namespace vitrify::vit
+
+using namespace mlir;
+using namespace vitrify;
+using namespace vitrify::vit;
+
+namespace {
+
+/// A linear between two dequantisations, and what they scale by.
+struct Match {
+  LinearOp linear;
+  DequantizeOp input, weight;
+  GetOp inputScale, weightScale; ///< [1], and [1] or [N, 1]
+};
+
+/// Null with a reason when the linear does not fold; no reason when it has nothing to do with codes.
+std::optional<Match> match(LinearOp op, std::string &reason) {
+  Match m{op, op.getInput().getDefiningOp<DequantizeOp>(), op.getWeight().getDefiningOp<DequantizeOp>(), {}, {}};
+  if (!m.input && !m.weight)
+    return std::nullopt;
+  if (!m.input || !m.weight) {
+    reason = m.input ? "its weight is not quantised" : "its input is not quantised";
+    return std::nullopt;
+  }
+  m.inputScale = m.input.getScales().getDefiningOp<GetOp>();
+  m.weightScale = m.weight.getScales().getDefiningOp<GetOp>();
+  if (!m.inputScale || !m.weightScale) {
+    reason = "a scale is found at run time";
+    return std::nullopt;
+  }
+  auto shape = [](GetOp get) { return cast<RankedTensorType>(get.getType()).getShape(); };
+  if (shape(m.inputScale) != ArrayRef<int64_t>{1}) {
+    reason = "its input has more than one scale";
+    return std::nullopt;
+  }
+  int64_t n = op.getWeight().getType().getDimSize(0);
+  if (shape(m.weightScale) != ArrayRef<int64_t>{1} && shape(m.weightScale) != ArrayRef<int64_t>{n, 1}) {
+    reason = "its weight is scaled along K";
+    return std::nullopt;
+  }
+  if (op.getGroup() != 1) {
+    reason = "its epilogue sees groups of columns";
+    return std::nullopt;
+  }
+  return m;
+}
+
+class FoldQDQPass : public vitrify::vit::impl::FoldQDQBase<FoldQDQPass> {
+  void runOnOperation() override {
+    RecipeBuilder recipes(getOperation());
+    SmallVector<LinearOp> linears;
+    getOperation().walk([&](LinearOp op) { linears.push_back(op); });
+    for (LinearOp op : linears) {
+      std::string reason;
+      if (auto m = match(op, reason))
+        fold(*m, recipes);
+      else if (!reason.empty())
+        emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << " keeps its dequantisation: " << reason;
+    }
+  }
+
+  void fold(Match m, RecipeBuilder &recipes);
+};
+
+void FoldQDQPass::fold(Match m, RecipeBuilder &recipes) {
+  LinearOp op = m.linear;
+  Location loc = op.getLoc();
+  OpBuilder builder(op);
+  Type f32 = builder.getF32Type();
+  int64_t n = op.getWeight().getType().getDimSize(0);
+  auto scaleType = RankedTensorType::get({n}, f32);
+  std::string base = cast<StringAttr>(op.getLayers()[0]).getValue().str();
+  // acc * (s t): one multiplication for each result.
+  WeightOp product = recipes.create(loc, base + ".out_scale", scaleType, [&](OpBuilder &b) -> Value {
+    auto weightType = cast<RankedTensorType>(m.weightScale.getType());
+    Value s = GetOp::create(b, loc, m.inputScale.getType(), m.inputScale.getName());
+    Value t = GetOp::create(b, loc, weightType, m.weightScale.getName());
+    if (weightType.getRank() == 1) { // one scale: every channel's
+      Value one = LiteralOp::create(b, loc, DenseElementsAttr::get(scaleType, 1.0f));
+      t = MulOp::create(b, loc, scaleType, one, t, false);
+    } else {
+      t = ReshapeOp::create(b, loc, scaleType, t);
+    }
+    return MulOp::create(b, loc, scaleType, t, s, false);
+  });
+  Value scale = RecipeBuilder::get(builder, loc, product);
+
+  SmallVector<Value> ins = {scale};
+  ins.append(op.getEpilogueIns().begin(), op.getEpilogueIns().end());
+  SmallVector<AffineMap> maps = {AffineMap::get(2, 0, {builder.getAffineDimExpr(1)}, op.getContext())};
+  llvm::append_range(maps, op.getMaps().getAsValueRange<AffineMapAttr>());
+  auto folded = LinearOp::create(builder, loc, op.getResultTypes(), m.input.getCodes(), m.weight.getCodes(), Value(), Value(),
+                                 op.getActive(), op.getLayers(), ins, builder.getAffineMapArrayAttr(maps),
+                                 builder.getI64IntegerAttr(1));
+  for (NamedAttribute attribute : op->getDiscardableAttrs())
+    folded->setAttr(attribute.getName(), attribute.getValue());
+  Region &region = folded.getEpilogue();
+  Block &block = region.emplaceBlock();
+  Value acc = block.addArgument(f32, loc), factor = block.addArgument(f32, loc);
+  builder.setInsertionPointToStart(&block);
+  Value scaled = arith::MulFOp::create(builder, loc, acc, factor);
+  if (op.getEpilogue().empty()) {
+    YieldOp::create(builder, loc, scaled);
+  } else {
+    Block &old = op.getEpilogue().front();
+    IRMapping mapping;
+    mapping.map(old.getArgument(0), scaled);
+    for (BlockArgument argument : old.getArguments().drop_front())
+      mapping.map(argument, block.addArgument(argument.getType(), loc));
+    for (Operation &inner : old)
+      builder.clone(inner, mapping);
+  }
+  op.replaceAllUsesWith(folded.getResults());
+  op.erase();
+  for (DequantizeOp dead : {m.input, m.weight})
+    if (dead->use_empty())
+      dead.erase();
+  ++this->folded;
+}
+
+} // namespace

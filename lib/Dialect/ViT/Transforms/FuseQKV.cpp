@@ -1,0 +1,142 @@
+//===- FuseQKV.cpp - linears of one input become one linear -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "Recipes.h"
+#include "vitrify/Dialect/ViT/Transforms/Passes.h"
+
+#include "mlir/IR/IRMapping.h"
+
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/IR/OperationSupport.h"
+
+namespace vitrify::vit {
+#define GEN_PASS_DEF_FUSEQKV
+#include "vitrify/Dialect/ViT/Transforms/Passes.h.inc"
+} // namespace vitrify::vit
+
+using namespace mlir;
+using namespace vitrify::vit;
+
+namespace {
+
+/// Only weights by column in the epilogue: such linears can stand side by side.
+bool canJoin(LinearOp op) {
+  if (op.getGroup() != 1 || op->getNumResults() != 1 || op.getXScales() || op.getWScales() || op.getActive())
+    return false;
+  if (!op.getWeight().getDefiningOp<GetOp>())
+    return false;
+  for (auto [in, map] : llvm::zip(op.getEpilogueIns(), op.getMaps().getAsValueRange<AffineMapAttr>()))
+    if (!in.getDefiningOp<GetOp>() || map.getNumResults() != 1 || map.getResult(0) != getAffineDimExpr(1, op.getContext()))
+      return false;
+  return true;
+}
+
+/// The last part of a layer name: "b0.q" and "b0.k" join, "b0.q" and "b1.k" do not read one value anyway, and a gate's
+/// linear stays apart from fc1's because it keeps its own precision.
+StringRef roleOf(LinearOp op) { return cast<StringAttr>(op.getLayers()[0]).getValue().rsplit('.').second; }
+
+bool sameShape(LinearOp a, LinearOp b) {
+  bool aGate = roleOf(a).contains("gate"), bGate = roleOf(b).contains("gate");
+  return aGate == bGate && a.getInput() == b.getInput() && a.getMaps() == b.getMaps() &&
+         a.getWeight().getType().getElementType() == b.getWeight().getType().getElementType() &&
+         cast<RankedTensorType>(a.getResult(0).getType()).getElementType() ==
+             cast<RankedTensorType>(b.getResult(0).getType()).getElementType() &&
+         OperationEquivalence::isRegionEquivalentTo(&a.getEpilogue(), &b.getEpilogue(), OperationEquivalence::IgnoreLocations);
+}
+
+class FuseQKVPass : public vitrify::vit::impl::FuseQKVBase<FuseQKVPass> {
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    RecipeBuilder recipes(module);
+    for (auto func : module.getOps<func::FuncOp>()) {
+      SmallVector<LinearOp> linears;
+      func.walk([&](LinearOp op) { linears.push_back(op); });
+      DenseSet<Operation *> joined;
+      for (LinearOp first : linears) {
+        if (joined.contains(first) || !canJoin(first))
+          continue;
+        SmallVector<LinearOp> group = {first};
+        for (LinearOp other : linears)
+          if (other != first && !joined.contains(other) && canJoin(other) && sameShape(first, other))
+            group.push_back(other);
+        if (group.size() == 1)
+          continue;
+        for (LinearOp op : group)
+          joined.insert(op);
+        join(group, recipes);
+      }
+    }
+  }
+
+  void join(ArrayRef<LinearOp> group, RecipeBuilder &recipes);
+};
+
+/// A weight whose rows (or elements) are those of `parts` one after the other.
+Value concatWeights(ArrayRef<Value> parts, StringRef name, RecipeBuilder &recipes, OpBuilder &builder, Location loc) {
+  auto first = cast<RankedTensorType>(parts[0].getType());
+  SmallVector<int64_t> shape(first.getShape());
+  shape[0] = 0;
+  for (Value part : parts)
+    shape[0] += cast<RankedTensorType>(part.getType()).getDimSize(0);
+  auto type = RankedTensorType::get(shape, first.getElementType());
+  WeightOp weight = recipes.create(loc, name, type, [&](OpBuilder &b) -> Value {
+    SmallVector<Value> values;
+    for (Value part : parts)
+      values.push_back(GetOp::create(b, loc, part.getType(), part.getDefiningOp<GetOp>().getName()));
+    return ConcatOp::create(b, loc, type, values, 0);
+  });
+  return RecipeBuilder::get(builder, loc, weight);
+}
+
+void FuseQKVPass::join(ArrayRef<LinearOp> group, RecipeBuilder &recipes) {
+  LinearOp first = group[0];
+  OpBuilder builder(first);
+  Location loc = first.getLoc();
+  // "b0.q", "b0.k", "b0.v" -> "b0.qkv".
+  auto [prefix, role] = cast<StringAttr>(first.getLayers()[0]).getValue().rsplit('.');
+  std::string name = prefix.str() + ".";
+  SmallVector<Attribute> layers;
+  int64_t columns = 0;
+  for (LinearOp op : group) {
+    name += roleOf(op).str();
+    layers.append(op.getLayers().begin(), op.getLayers().end());
+    columns += op.getWeight().getType().getDimSize(0);
+  }
+  auto gather = [&](auto valueOf, const Twine &suffix) {
+    SmallVector<Value> parts;
+    for (LinearOp op : group)
+      parts.push_back(valueOf(op));
+    return concatWeights(parts, (name + suffix).str(), recipes, builder, loc);
+  };
+  Value weight = gather([](LinearOp op) { return Value(op.getWeight()); }, ".w");
+  SmallVector<Value> ins;
+  for (size_t i = 0; i < first.getEpilogueIns().size(); ++i)
+    ins.push_back(gather([&](LinearOp op) { return op.getEpilogueIns()[i]; }, i == 0 ? ".b" : "." + Twine(i)));
+  auto old = cast<RankedTensorType>(first.getResult(0).getType());
+  auto type = RankedTensorType::get({old.getDimSize(0), columns}, old.getElementType());
+  auto all = LinearOp::create(builder, loc, TypeRange{type}, first.getInput(), weight, Value(), Value(), Value(),
+                              builder.getArrayAttr(layers), ins, first.getMaps(), builder.getI64IntegerAttr(1));
+  IRMapping mapping;
+  first.getEpilogue().cloneInto(&all.getEpilogue(), mapping);
+  Value rows = tensor::DimOp::create(builder, loc, first.getInput(), 0);
+  int64_t offset = 0;
+  for (LinearOp op : group) {
+    auto result = cast<RankedTensorType>(op.getResult(0).getType());
+    int64_t width = result.getDimSize(1);
+    OpFoldResult size = result.isDynamicDim(0) ? OpFoldResult(rows) : OpFoldResult(builder.getIndexAttr(result.getDimSize(0)));
+    SmallVector<OpFoldResult> offsets = {builder.getIndexAttr(0), builder.getIndexAttr(offset)};
+    SmallVector<OpFoldResult> sizes = {size, builder.getIndexAttr(width)};
+    SmallVector<OpFoldResult> strides(2, builder.getIndexAttr(1));
+    Value slice = tensor::ExtractSliceOp::create(builder, loc, result, all.getResult(0), offsets, sizes, strides);
+    op.getResult(0).replaceAllUsesWith(slice);
+    offset += width;
+    emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << " is part of '" << name << "'";
+    op.erase();
+    ++fused;
+  }
+  (void)role;
+}
+
+} // namespace

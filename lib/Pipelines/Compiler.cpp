@@ -1,0 +1,273 @@
+//===- Compiler.cpp - a model file to a bundle -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "vitrify/Pipelines/Compiler.h"
+
+#include "vitrify/Bundle/Writer.h"
+#include "vitrify/Conversion/ViTToPlan/ViTToPlan.h"
+#include "vitrify/Conversion/WeightsToRecipe/WeightsToRecipe.h"
+#include "vitrify/Dialect/ViT/IR/ViT.h"
+#include "vitrify/Pipelines/Pipelines.h"
+#include "vitrify/Support/File.h"
+#include "vitrify/Target/KnownTargets.h"
+
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Verifier.h"
+#include "mlir/Parser/Parser.h"
+#include "llvm/Support/Path.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <set>
+
+using namespace mlir;
+using namespace vitrify;
+
+void vitrify::registerVitrifyDialects(DialectRegistry &registry) {
+  registry.insert<vit::ViTDialect, arith::ArithDialect, func::FuncDialect, math::MathDialect, tensor::TensorDialect,
+                  vector::VectorDialect>();
+  for (const TargetRow &row : knownTargets())
+    createTarget(row)->registerDialects(registry);
+}
+
+std::unique_ptr<Target> vitrify::createTarget(const TargetRow &row) {
+  return row.kind == TargetRow::Kind::X86 ? createX86Target(row) : createNVPTXTarget(row);
+}
+
+namespace {
+
+LogicalResult report(MLIRContext &context, const Status &status) {
+  return status.ok() ? success() : emitError(UnknownLoc::get(&context)) << status.message();
+}
+
+/// One target on its way to the bundle.
+struct TargetState {
+  const TargetRow *row;
+  std::unique_ptr<Target> target;
+  OwningOpRef<ModuleOp> module;  ///< vit, optimised for the target
+  OwningOpRef<ModuleOp> kernels;
+  PlannedModule planned;
+  KernelBinary binary;
+};
+
+class Compiler {
+public:
+  Compiler(MLIRContext &context, const CompilerOptions &options) : context(context), options(options) {}
+  LogicalResult run();
+
+private:
+  void progress(const std::string &line) {
+    if (options.progress)
+      options.progress(line);
+  }
+  LogicalResult chooseTargets();
+  LogicalResult optimize(TargetState &state);
+  LogicalResult plan(TargetState &state);
+  LogicalResult emitText();
+  LogicalResult writeBundle();
+  std::string baseFolder() const { return llvm::sys::path::parent_path(options.input).str(); }
+
+  MLIRContext &context;
+  const CompilerOptions &options;
+  OwningOpRef<ModuleOp> source;
+  std::vector<TargetState> states;
+};
+
+LogicalResult Compiler::chooseTargets() {
+  std::set<std::string> seen;
+  for (const std::string &name : options.targets) {
+    auto row = findTarget(name);
+    if (!row)
+      return report(context, row.status());
+    if (!seen.insert(name).second)
+      return emitError(UnknownLoc::get(&context)) << "target '" << name << "' is given twice";
+    TargetState state;
+    state.row = *row;
+    state.target = createTarget(**row);
+    states.push_back(std::move(state));
+  }
+  if (states.empty())
+    return emitError(UnknownLoc::get(&context)) << "no target given";
+  return success();
+}
+
+LogicalResult Compiler::optimize(TargetState &state) {
+  state.module = source->clone();
+  PassManager pm(&context);
+  OptimizeOptions pipeline;
+  pipeline.precision = options.precision;
+  pipeline.half = preferredHalf(*state.row).str();
+  pipeline.ranges = options.ranges;
+  pipeline.keep.assign(options.keep.begin(), options.keep.end());
+  pipeline.fuse = options.fuse;
+  buildOptimizePipeline(pm, pipeline);
+  return pm.run(*state.module);
+}
+
+LogicalResult Compiler::plan(TargetState &state) {
+  state.kernels = ModuleOp::create(state.module->getLoc());
+  auto planned = convertViTToPlan(*state.module, *state.target, *state.kernels);
+  if (failed(planned))
+    return failure();
+  state.planned = std::move(*planned);
+  return verify(*state.kernels);
+}
+
+LogicalResult Compiler::emitText() {
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  for (TargetState &state : states) {
+    if (options.emit == "vit") {
+      os << *state.module << "\n";
+    } else if (options.emit == "plan") {
+      os << printPlan(state.planned.plan);
+    } else {
+      KernelStage stage = options.emit == "kernel"    ? KernelStage::Kernel
+                          : options.emit == "llvm"    ? KernelStage::LLVMDialect
+                          : options.emit == "llvm-ir" ? KernelStage::LLVMIR
+                                                      : KernelStage::Assembly;
+      auto printed = state.target->print(*state.kernels, stage);
+      if (failed(printed))
+        return failure();
+      os << *printed;
+    }
+  }
+  if (options.output.empty() || options.output == "-") {
+    llvm::outs() << text;
+    return success();
+  }
+  return report(context, writeFileAtomically(options.output, text));
+}
+
+/// What the importer noted about the model.
+ManifestModel modelOf(ModuleOp module) {
+  ManifestModel model;
+  auto info = module->getAttrOfType<DictionaryAttr>("vit.model");
+  auto field = [&](StringRef name, StringRef otherwise) {
+    auto text = info ? info.getAs<StringAttr>(name) : StringAttr();
+    return text ? text.str() : otherwise.str();
+  };
+  model.name = field("name", "model");
+  model.family = field("family", "vit");
+  model.source = field("source", "unknown");
+  model.license = field("license", "unknown");
+  return model;
+}
+
+ManifestTarget manifestOf(const TargetState &state) {
+  ManifestTarget target;
+  target.name = std::string(state.row->name);
+  bool gpu = state.row->kind == TargetRow::Kind::NVPTX;
+  target.device = gpu ? "cuda" : "cpu";
+  if (gpu) {
+    target.needs = {"compute_" + target.name.substr(3)};
+  } else {
+    SmallVector<StringRef> flags;
+    StringRef(state.row->cpuFlags).split(flags, ' ', -1, /*KeepEmpty=*/false);
+    for (StringRef flag : flags)
+      target.needs.push_back(flag.str());
+  }
+  target.toolchain = state.binary.toolchain;
+  target.driver = state.binary.driver;
+  target.layers = state.planned.layers;
+  return target;
+}
+
+LogicalResult Compiler::writeBundle() {
+  if (options.output.empty() || options.output == "-")
+    return emitError(UnknownLoc::get(&context)) << "a bundle is a folder: give -o DIR";
+  auto writer = BundleWriter::create(options.output);
+  if (!writer)
+    return report(context, writer.status());
+  // All targets share the weights: requests in order of use, the first target's first.
+  WeightStore store;
+  std::vector<WeightRequest> requests;
+  std::set<std::string> requested;
+  OwningOpRef<ModuleOp> all = ModuleOp::create(source->getLoc());
+  OpBuilder builder = OpBuilder::atBlockEnd(all->getBody());
+  for (TargetState &state : states) {
+    for (Operation &op : state.module->getOps())
+      if (isa<vit::SourceOp, vit::WeightOp>(op)) {
+        StringAttr name = SymbolTable::getSymbolName(&op);
+        Operation *known = SymbolTable::lookupSymbolIn(*all, name);
+        if (!known)
+          builder.clone(op);
+        else if (!OperationEquivalence::isEquivalentTo(known, &op, OperationEquivalence::IgnoreLocations))
+          return op.emitError() << "weight '" << name.getValue() << "' differs between the targets";
+      }
+    for (const PlanWeight &weight : state.planned.plan.weights)
+      if (requested.insert(weight.name).second)
+        requests.push_back({weight.name, 64});
+  }
+  if (failed(fillWeightStore(*all, baseFolder(), store)))
+    return failure();
+  progress("weights: " + std::to_string(requests.size()));
+  auto written = store.write(writer->weightsPath(), requests, WeightWriteOptions());
+  if (!written)
+    return report(context, written.status());
+  if (failed(report(context, writer->addWeights(*written))))
+    return failure();
+  std::map<std::string, std::string> tensors;
+  for (const WrittenWeight &weight : written->weights)
+    tensors[weight.name] = weight.tensor;
+  for (TargetState &state : states) {
+    for (PlanWeight &weight : state.planned.plan.weights)
+      weight.tensor = tensors.at(weight.name);
+    auto code = std::as_bytes(std::span(state.binary.bytes.data(), state.binary.bytes.size()));
+    if (failed(report(context, writer->addTarget(manifestOf(state), state.planned.plan, code, state.binary.fileName))))
+      return failure();
+  }
+  std::string beside = baseFolder();
+  beside += beside.empty() ? "preprocess.json" : "/preprocess.json";
+  if (auto text = readFile(beside)) {
+    auto preprocess = parsePreprocess(*text);
+    if (!preprocess)
+      return report(context, preprocess.status().prefixed(beside));
+    if (failed(report(context, writer->setPreprocess(*preprocess))))
+      return failure();
+  }
+  Manifest manifest;
+  manifest.producer = "vitrify " VITRIFY_VERSION;
+  manifest.precision = options.precision;
+  manifest.model = modelOf(*source);
+  return report(context, writer->commit(std::move(manifest)));
+}
+
+LogicalResult Compiler::run() {
+  static const std::set<std::string> stages = {"bundle", "vit", "plan", "kernel", "llvm", "llvm-ir", "asm"};
+  if (!stages.contains(options.emit))
+    return emitError(UnknownLoc::get(&context)) << "unknown stage '" << options.emit
+                                                << "', expected bundle, vit, plan, kernel, llvm, llvm-ir or asm";
+  if (failed(chooseTargets()))
+    return failure();
+  source = parseSourceFile<ModuleOp>(options.input, &context);
+  if (!source)
+    return failure();
+  for (TargetState &state : states) {
+    std::string name(state.row->name);
+    progress("optimise for " + name);
+    if (failed(optimize(state)))
+      return failure();
+    if (options.emit == "vit")
+      continue;
+    if (failed(plan(state)))
+      return failure();
+    if (options.emit != "bundle")
+      continue;
+    progress("compile " + std::to_string(state.planned.plan.kernels.size()) + " kernels for " + name);
+    auto binary = state.target->emit(*state.kernels, options.tools);
+    if (failed(binary))
+      return failure();
+    state.binary = std::move(*binary);
+    describeKernels(state.planned, state.binary);
+  }
+  return options.emit == "bundle" ? writeBundle() : emitText();
+}
+
+} // namespace
+
+LogicalResult vitrify::compileModel(MLIRContext &context, const CompilerOptions &options) {
+  return Compiler(context, options).run();
+}

@@ -1,0 +1,52 @@
+//===- Pipelines.cpp - which passes run, in which order -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "vitrify/Pipelines/Pipelines.h"
+
+#include "vitrify/Dialect/ViT/Transforms/Passes.h"
+#include "vitrify/Target/KnownTargets.h"
+
+#include "mlir/Pass/PassRegistry.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+using namespace vitrify;
+
+void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &options) {
+  // 1. One symbol a distinct recipe, so that later passes see sharing.
+  pm.addPass(vit::createMergeWeights());
+  pm.addPass(createCSEPass());
+  // 2. One linear for q, k and v; before precision, so that a joined linear gets one.
+  if (options.fuse)
+    pm.addPass(vit::createFuseQKV());
+  // 3. Which number format each layer computes in, and the conversions that makes necessary.
+  vit::AssignPrecisionOptions assign;
+  assign.precision = options.precision;
+  assign.half = options.half;
+  assign.ranges = options.ranges;
+  assign.keep.assign(options.keep.begin(), options.keep.end());
+  pm.addPass(vit::createAssignPrecision(assign));
+  vit::QuantizeOptions quantize;
+  quantize.ranges = options.ranges;
+  pm.addPass(vit::createQuantize(quantize));
+  // 4. Equal conversions of one value are one; then pairs around linears become typed linears.
+  pm.addPass(createCSEPass());
+  pm.addPass(vit::createFoldQDQ());
+  // 5. What is elementwise moves to its producer.
+  if (options.fuse)
+    pm.addPass(vit::createFuseEpilogue());
+  pm.addPass(createCanonicalizerPass());
+  pm.addPass(createCSEPass());
+  // 6. Recipes that became equal are one; the rest in order of use.
+  pm.addPass(vit::createMergeWeights());
+  pm.addPass(vit::createScheduleWeights());
+}
+
+StringRef vitrify::preferredHalf(const TargetRow &row) { return row.kind == TargetRow::Kind::X86 ? "bf16" : "f16"; }
+
+void vitrify::registerVitrifyPipelines() {
+  vit::registerViTPasses();
+  PassPipelineRegistration<OptimizeOptions>("vit-optimize", "vit as imported to vit as kernels are built from it",
+                                            buildOptimizePipeline);
+}
