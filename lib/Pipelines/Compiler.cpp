@@ -100,7 +100,8 @@ LogicalResult Compiler::optimize(TargetState &state) {
   pipeline.precision = options.precision;
   pipeline.half = preferredHalf(*state.row).str();
   pipeline.ranges = options.ranges;
-  pipeline.keep.assign(options.keep.begin(), options.keep.end());
+  for (const std::string &rule : options.keep)
+    pipeline.keep.push_back(rule);
   pipeline.fuse = options.fuse;
   buildOptimizePipeline(pm, pipeline);
   return pm.run(*state.module);

@@ -2,7 +2,8 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
-#include "vitrify/Dialect/ViT/IR/ViT.h"
+#include "vitrify/Pipelines/Compiler.h"
+#include "vitrify/Pipelines/Pipelines.h"
 
 #include "mlir/InitAllDialects.h"
 #include "mlir/InitAllPasses.h"
@@ -12,6 +13,7 @@ int main(int argc, char **argv) {
   mlir::DialectRegistry registry;
   mlir::registerAllDialects(registry);
   mlir::registerAllPasses();
-  registry.insert<vitrify::vit::ViTDialect>();
+  vitrify::registerVitrifyDialects(registry);
+  vitrify::registerVitrifyPipelines();
   return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "vitrify optimiser driver\n", registry));
 }

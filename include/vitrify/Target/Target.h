@@ -44,6 +44,8 @@ struct KernelInfo {
 struct KernelBinary {
   std::string fileName;    ///< "kernels.so" or "kernels.fatbin"
   std::string bytes;
+  std::string toolchain;   ///< what made the code: "LLVM 22.1.8", "ptxas 13.0"
+  std::string driver;      ///< the oldest CUDA driver interface that loads it, "13.0"; "" on x86
   std::vector<KernelInfo> kernels; ///< in the module's order
 };
 

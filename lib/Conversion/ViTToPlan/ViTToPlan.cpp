@@ -62,7 +62,12 @@ private:
 /// The name of a value: the last layer of the op that makes it, with the result's number when there are several.
 std::string Planner::nameOf(Value value) const {
   if (auto result = dyn_cast<OpResult>(value)) {
+    // A conversion that stayed apart has no layer of its own.
     std::string name = result.getOwner()->getName().stripDialect().str();
+    if (isa<vit::ConvertOp>(result.getOwner())) {
+      llvm::raw_string_ostream os(name = nameOf(result.getOwner()->getOperand(0)));
+      os << '#' << getElementTypeOrSelf(result.getType());
+    }
     if (auto layers = result.getOwner()->getAttrOfType<ArrayAttr>("layers"); layers && !layers.empty())
       name = cast<StringAttr>(layers[layers.size() - 1]).str();
     if (auto names = result.getOwner()->getAttrOfType<ArrayAttr>("vit.value_names"))

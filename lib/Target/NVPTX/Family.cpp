@@ -60,6 +60,8 @@ SmallVector<EpilogueOperand> nvptx::epilogueIns(vit::EpilogueOpInterface op, con
                                                 ValueRange pointers) {
   SmallVector<EpilogueOperand> ins;
   OperandRange values = op.getEpilogueIns();
+  if (values.empty())
+    return ins;
   unsigned first = values.getBeginOperandIndex();
   for (auto [i, map] : llvm::enumerate(op.getMaps().getAsValueRange<AffineMapAttr>())) {
     auto type = cast<RankedTensorType>(values[i].getType());

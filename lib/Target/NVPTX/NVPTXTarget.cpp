@@ -143,6 +143,8 @@ FailureOr<KernelBinary> NVPTXTarget::emit(ModuleOp kernels, const EmitOptions &o
     return kernels.emitError() << toolchain.status().message();
   KernelBinary binary;
   binary.fileName = "kernels.fatbin";
+  binary.driver = std::to_string(toolchain->major) + "." + std::to_string(toolchain->minor);
+  binary.toolchain = "ptxas " + binary.driver;
   gpu::GPUModuleOp module = moduleOf(kernels);
   if (!module)
     return kernels.emitError() << "no kernels to compile for " << targetRow.name;

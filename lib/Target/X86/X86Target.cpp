@@ -77,6 +77,7 @@ public:
       return failure();
     KernelBinary binary;
     binary.fileName = "kernels.so";
+    binary.toolchain = "LLVM " LLVM_VERSION_STRING;
     std::string error;
     for (KernelObject &object : *objects) {
       if (!describeObject(object, error))

@@ -136,7 +136,8 @@ bool Fuser::fuse(Operation *consumer, std::string &reason) {
     auto op = candidate.getDefiningOp<EpilogueOpInterface>();
     if (!op)
       continue;
-    if (!candidate.hasOneUse()) {
+    // Sizes can be asked of the fused op just as well.
+    if (llvm::count_if(candidate.getUsers(), [](Operation *user) { return !isa<tensor::DimOp>(user); }) != 1) {
       reason = "its operand '" + valueName(candidate) + "' has other users";
       continue;
     }
@@ -181,7 +182,8 @@ bool Fuser::fuse(Operation *consumer, std::string &reason) {
   IRMapping mapping;
   Value element = acc;
   {
-    OpBuilder inner = OpBuilder::atBlockEnd(&block);
+    OpBuilder inner(consumer->getContext()); // the region has no op yet to take the context from
+    inner.setInsertionPointToEnd(&block);
     if (!producer.getEpilogue().empty()) {
       Block &old = producer.getEpilogue().front();
       mapping.map(old.getArgument(0), acc);
@@ -218,6 +220,12 @@ bool Fuser::fuse(Operation *consumer, std::string &reason) {
   Operation *fused = builder.create(state);
   if (quantize)
     quantize.getScales().replaceAllUsesWith(quantize.getScale());
+  for (OpOperand &use : llvm::make_early_inc_range(produced.getUses()))
+    if (auto dim = dyn_cast<tensor::DimOp>(use.getOwner())) {
+      use.set(fused->getResult(0));
+      if (dim->isBeforeInBlock(fused))
+        dim->moveAfter(fused);
+    }
   consumer->getResult(0).replaceAllUsesWith(fused->getResult(0));
   consumer->erase();
   producer.erase();

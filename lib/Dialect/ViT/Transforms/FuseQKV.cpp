@@ -95,7 +95,7 @@ void FuseQKVPass::join(ArrayRef<LinearOp> group, RecipeBuilder &recipes) {
   OpBuilder builder(first);
   Location loc = first.getLoc();
   // "b0.q", "b0.k", "b0.v" -> "b0.qkv".
-  auto [prefix, role] = cast<StringAttr>(first.getLayers()[0]).getValue().rsplit('.');
+  StringRef prefix = cast<StringAttr>(first.getLayers()[0]).getValue().rsplit('.').first;
   std::string name = prefix.str() + ".";
   SmallVector<Attribute> layers;
   int64_t columns = 0;
@@ -133,10 +133,10 @@ void FuseQKVPass::join(ArrayRef<LinearOp> group, RecipeBuilder &recipes) {
     op.getResult(0).replaceAllUsesWith(slice);
     offset += width;
     emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << " is part of '" << name << "'";
-    op.erase();
     ++fused;
   }
-  (void)role;
+  for (LinearOp op : group)
+    op.erase();
 }
 
 } // namespace

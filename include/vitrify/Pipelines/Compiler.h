@@ -1,0 +1,40 @@
+//===- Compiler.h - a model file to a bundle -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "vitrify/Target/Target.h"
+
+#include "mlir/IR/MLIRContext.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace vitrify {
+
+/// What vitrify-compile is asked for.
+struct CompilerOptions {
+  std::string input;                   ///< model.mlir, vit as imported or at any later stage
+  std::string output;                  ///< bundle folder, or the file for an emitted stage ("-" or "": standard output)
+  std::vector<std::string> targets;    ///< rows of KnownTargets, at least one
+  std::string precision = "f32";
+  std::string ranges;                  ///< ranges.json
+  std::vector<std::string> keep;       ///< rules PRECISION:PATTERN
+  std::string emit = "bundle";         ///< bundle, vit, plan, kernel, llvm, llvm-ir, asm
+  bool fuse = true;                    ///< false: every named value keeps a buffer of its own
+  EmitOptions tools;
+  std::function<void(const std::string &)> progress; ///< a line for each stage; may be empty
+};
+
+/// Registers every dialect that models and kernels use.
+void registerVitrifyDialects(mlir::DialectRegistry &registry);
+
+/// The target of a row.
+std::unique_ptr<Target> createTarget(const TargetRow &row);
+
+/// Compiles. Errors have been emitted as diagnostics of `context`; nothing is left at the output then.
+mlir::LogicalResult compileModel(mlir::MLIRContext &context, const CompilerOptions &options);
+
+} // namespace vitrify

@@ -1,0 +1,71 @@
+//===- vitrify-compile.cpp - model.mlir to a bundle -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "vitrify/Pipelines/Compiler.h"
+
+#include "mlir/IR/MLIRContext.h"
+#include "llvm/Support/CommandLine.h"
+#include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/SourceMgr.h"
+#include "llvm/Support/raw_ostream.h"
+
+#include <unistd.h>
+
+using namespace llvm;
+
+namespace {
+cl::OptionCategory category("vitrify-compile options");
+cl::opt<std::string> input(cl::Positional, cl::Required, cl::desc("model.mlir"), cl::cat(category));
+cl::opt<std::string> output("o", cl::desc("bundle folder, or file of an emitted stage"), cl::value_desc("path"), cl::cat(category));
+cl::list<std::string> targets("target", cl::desc("x86-64-v4-bf16, sm_89, ...; may be repeated"), cl::value_desc("name"), cl::cat(category));
+cl::opt<std::string> precision("precision", cl::desc("f32, bf16, f16 or fp8 (default f32)"), cl::init("f32"), cl::cat(category));
+cl::opt<std::string> ranges("ranges", cl::desc("ranges.json, needed for fp8"), cl::value_desc("file"), cl::cat(category));
+cl::list<std::string> keep("keep", cl::desc("PRECISION:PATTERN: the precision of layers by name, e.g. f16:b0.*"), cl::cat(category));
+cl::opt<std::string> emit("emit", cl::desc("bundle, vit, plan, kernel, llvm, llvm-ir or asm (default bundle)"), cl::init("bundle"), cl::cat(category));
+cl::opt<bool> noFuse("no-fuse", cl::desc("keep every named value in a buffer of its own"), cl::cat(category));
+cl::opt<bool> report("report", cl::desc("say what the passes did to which layer, and why not"), cl::cat(category));
+cl::opt<std::string> ptxas("ptxas", cl::desc("ptxas to use"), cl::value_desc("path"), cl::cat(category));
+cl::opt<std::string> lld("lld", cl::desc("ld.lld to use"), cl::value_desc("path"), cl::cat(category));
+cl::extrahelp examples(R"(
+EXAMPLES:
+  vitrify-compile model.mlir -o model.vitrify --target=x86-64-v4-bf16 --precision=bf16
+  vitrify-compile model.mlir -o model.vitrify --target=x86-64-v3 --target=sm_89 --precision=fp8 --ranges=ranges.json
+  vitrify-compile model.mlir --target=sm_89 --precision=f16 --emit=asm -o kernels.ptx
+)");
+} // namespace
+
+int main(int argc, char **argv) {
+  InitLLVM init(argc, argv);
+  cl::HideUnrelatedOptions(category);
+  cl::ParseCommandLineOptions(argc, argv, "Compiles a vit module to a bundle of kernels, plans and packed weights.\n");
+
+  vitrify::CompilerOptions options;
+  options.input = input;
+  options.output = output;
+  options.targets.assign(targets.begin(), targets.end());
+  options.precision = precision;
+  options.ranges = ranges;
+  options.keep.assign(keep.begin(), keep.end());
+  options.emit = emit;
+  options.fuse = !noFuse;
+  options.tools.ptxas = ptxas;
+  options.tools.lld = lld;
+  if (isatty(STDERR_FILENO))
+    options.progress = [](const std::string &line) { errs() << "vitrify-compile: " << line << "\n"; };
+
+  mlir::DialectRegistry registry;
+  vitrify::registerVitrifyDialects(registry);
+  mlir::MLIRContext context(registry);
+  context.loadAllAvailableDialects();
+  mlir::ScopedDiagnosticHandler handler(&context, [](mlir::Diagnostic &diagnostic) {
+    bool error = diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error;
+    if (!error && !report)
+      return mlir::success();
+    if (auto where = dyn_cast<mlir::FileLineColLoc>(diagnostic.getLocation()))
+      errs() << where.getFilename().getValue() << ":" << where.getLine() << ":" << where.getColumn() << ": ";
+    errs() << (error ? "error: " : "remark: ") << diagnostic << "\n";
+    return mlir::success();
+  });
+  return mlir::failed(vitrify::compileModel(context, options));
+}
