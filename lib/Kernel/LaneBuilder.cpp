@@ -139,22 +139,60 @@ Value LaneBuilder::fromF32(Value value, Type element) {
   return arith::TruncFOp::create(*this, laneType(element), value);
 }
 
-Value LaneBuilder::load(Value memref, ValueRange indices, unsigned valid) {
-  Type element = cast<MemRefType>(memref.getType()).getElementType();
-  VectorType type = laneType(element);
-  if (valid == lanes)
-    return toF32(vector::LoadOp::create(*this, type, memref, indices));
+/// The tail of bf16 lanes in pieces of 2^i elements as integers: without BF16 instructions LLVM would take masked accesses
+/// apart into single bf16 values, and each of those into a call.
+static void forPieces(unsigned valid, llvm::function_ref<void(unsigned offset, unsigned size)> body) {
+  for (unsigned offset = 0; offset < valid;) {
+    unsigned size = llvm::bit_floor(valid - offset);
+    body(offset, size);
+    offset += size;
+  }
+}
+
+Value LaneBuilder::loadRaw(VectorType type, Value memref, ValueRange indices, unsigned valid) {
+  if (valid == type.getNumElements())
+    return vector::LoadOp::create(*this, type, memref, indices);
+  if (type.getElementType().isBF16() && !truncHook) {
+    VectorType bits = type.clone(getIntegerType(16));
+    Value result = arith::ConstantOp::create(*this, cast<TypedAttr>(getZeroAttr(bits)));
+    forPieces(valid, [&](unsigned offset, unsigned size) {
+      SmallVector<Value> at(indices);
+      at.back() = addIndex(at.back(), offset);
+      Value piece = vector::LoadOp::create(*this, VectorType::get({size}, type.getElementType()), memref, at);
+      piece = vector::BitCastOp::create(*this, VectorType::get({size}, getIntegerType(16)), piece);
+      result = vector::InsertStridedSliceOp::create(*this, piece, result, ArrayRef<int64_t>{offset}, ArrayRef<int64_t>{1});
+    });
+    return vector::BitCastOp::create(*this, type, result);
+  }
+  SmallVector<bool> mask(type.getNumElements(), false);
+  std::fill_n(mask.begin(), valid, true);
+  Value tail = arith::ConstantOp::create(*this, DenseElementsAttr::get(type.clone(getI1Type()), ArrayRef<bool>(mask)));
   Value zero = arith::ConstantOp::create(*this, cast<TypedAttr>(getZeroAttr(type)));
-  return toF32(vector::MaskedLoadOp::create(*this, type, memref, indices, tailMask(valid), zero));
+  return vector::MaskedLoadOp::create(*this, type, memref, indices, tail, zero);
+}
+
+Value LaneBuilder::load(Value memref, ValueRange indices, unsigned valid) {
+  return toF32(loadRaw(laneType(cast<MemRefType>(memref.getType()).getElementType()), memref, indices, valid));
 }
 
 void LaneBuilder::store(Value value, Value memref, ValueRange indices, unsigned valid) {
   Type element = cast<MemRefType>(memref.getType()).getElementType();
   Value typed = getElementTypeOrSelf(value.getType()) == element ? value : fromF32(toF32(value), element);
-  if (valid == lanes)
+  if (valid == lanes) {
     vector::StoreOp::create(*this, typed, memref, indices);
-  else
+  } else if (element.isBF16() && !truncHook) {
+    Value bits = vector::BitCastOp::create(*this, laneType(getIntegerType(16)), typed);
+    forPieces(valid, [&](unsigned offset, unsigned size) {
+      SmallVector<Value> at(indices);
+      at.back() = addIndex(at.back(), offset);
+      Value piece = vector::ExtractStridedSliceOp::create(*this, bits, ArrayRef<int64_t>{offset},
+                                                          ArrayRef<int64_t>{size}, ArrayRef<int64_t>{1});
+      vector::StoreOp::create(*this, Value(vector::BitCastOp::create(*this, VectorType::get({size}, element), piece)),
+                              memref, at);
+    });
+  } else {
     vector::MaskedStoreOp::create(*this, memref, indices, tailMask(valid), typed);
+  }
 }
 
 Value LaneBuilder::loadScalar(Value memref, ValueRange indices) {

@@ -3,13 +3,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrify.calibration import METHODS, observe, write_ranges
+import numpy as np
+
 from vitrify.errors import VitrifyError
 from vitrify.images import load_inputs
 from vitrify.tools import run_tool
 from vitrify.workspace import module_of
 
 PRECISIONS = ("f32", "bf16", "fp8")
+METHODS = ("amax", "percentile", "mse")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,10 @@ def calibrate(module, inputs, ranges, method="amax", limit=200):
     """Runs images through the f32 program and writes the range of every named value to `ranges`. Returns the number of images."""
     module = Path(module)
     x = load_inputs(inputs, module.parent / "preprocess.json", limit)
-    write_ranges(ranges, observe(module, x), len(x), method)
+    with tempfile.TemporaryDirectory(prefix="vitrify-") as folder:
+        array = Path(folder) / "calibration.npy"
+        np.save(array, x)
+        run_tool("vitrify-compile", [module, "--emit=ranges", f"--calibrate={array}", f"--method={method}", "-o", ranges])
     return len(x)
 
 

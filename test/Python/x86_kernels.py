@@ -130,7 +130,7 @@ class Kernels:
                 continue
             array, skip = operands[index], 0
             if isinstance(array, Columns):
-                array, skip = array.base, array.first * storage().itemsize
+                array, skip = array.base, array.first * np.dtype(storage).itemsize
             if operand["role"] == "weight":
                 array = pack(array, operand["layout"])
             key = ("read", id(operands[index].base) if isinstance(operands[index], Columns) else index)

@@ -83,7 +83,7 @@ struct Family {
 const Family *familyOf(mlir::Operation *op);
 
 // One a file.
-extern const Family kLinear, kPatchEmbed, kAttention, kNorm, kElementwise, kConvert, kAssembleTokens, kPool, kPosGather,
+extern const Family kLinear, kPatchEmbed, kAttention, kNorm, kElementwise, kAssembleTokens, kPool, kPosGather,
     kMergePatches, kEmbed, kScatterRows, kGate, kQuantize, kDequantize, kRope;
 
 /// Rows [begin, end) * rowsPerUnit of `rows`, one after the other.

@@ -20,8 +20,7 @@ MicroKernel x86::chooseMicroKernel(const TargetRow &row, DType activations, Type
   return dot ? MicroKernel::DotBF16 : MicroKernel::FmaF32;
 }
 
-/// A pair of bf16 at [row, k] in every 32-bit lane; `single` leaves the second 0.
-static Value broadcastPair(LaneBuilder &b, Value a, Value row, Value k, bool single) {
+Value x86::broadcastPair(LaneBuilder &b, Value a, Value row, Value k, bool single) {
   VectorType pairs = VectorType::get({2 * b.lanes}, b.getBF16Type());
   Value word;
   if (single) {
@@ -36,32 +35,49 @@ static Value broadcastPair(LaneBuilder &b, Value a, Value row, Value k, bool sin
   return vector::BitCastOp::create(b, pairs, Value(vector::BroadcastOp::create(b, b.i32Lanes(), word)));
 }
 
-SmallVector<Value> x86::emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, Value a, Value aRow, int64_t k,
-                                 Value panels, Value panel) {
+static SmallVector<Value> emitStep(LaneBuilder &b, MicroKernel kind, int64_t rows, int64_t vectors, Value step,
+                                   ValueRange acc, llvm::function_ref<Value(int64_t, Value)> loadA,
+                                   llvm::function_ref<Value(int64_t, Value)> loadB) {
+  SmallVector<Value> columns, next(acc);
+  for (int64_t j = 0; j < vectors; ++j)
+    columns.push_back(loadB(j, step));
+  for (int64_t i = 0; i < rows; ++i) {
+    Value element = loadA(i, step);
+    for (int64_t j = 0; j < vectors; ++j) {
+      Value &sum = next[i * vectors + j];
+      sum = kind == MicroKernel::DotBF16 ? Value(x86vector::DotBF16Op::create(b, sum, element, columns[j]))
+                                         : b.fma(element, columns[j], sum);
+    }
+  }
+  return next;
+}
+
+SmallVector<Value> x86::emitProduct(LaneBuilder &b, MicroKernel kind, int64_t rows, int64_t vectors, Value steps,
+                                    ValueRange init, llvm::function_ref<Value(int64_t, Value)> loadA,
+                                    llvm::function_ref<Value(int64_t, Value)> loadB) {
+  return b.loop(b.index(0), steps, 1, init, [&](Value step, ValueRange carried) {
+    return emitStep(b, kind, rows, vectors, step, carried, loadA, loadB);
+  });
+}
+
+SmallVector<Value> x86::emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, Value a, Value aRow,
+                                 Value aColumn, int64_t k, Value panels, Value panel) {
   bool dot = micro.kind == MicroKernel::DotBF16;
   int64_t depth = micro.depth(), vectors = micro.tile.vectors;
-  auto step = [&](Value kStep, ValueRange acc, bool single) {
-    SmallVector<Value> columns, next(acc);
-    VectorType vectorType = dot ? VectorType::get({2 * b.lanes}, b.getBF16Type()) : b.f32Lanes();
-    for (int64_t j = 0; j < vectors; ++j)
-      columns.push_back(vector::LoadOp::create(b, vectorType, panels,
-                                               ValueRange{panel, kStep, b.index(j * b.lanes * depth)}));
-    for (int64_t i = 0; i < rows; ++i) {
-      Value row = b.addIndex(aRow, i);
-      Value element = dot ? broadcastPair(b, a, row, b.mulIndex(kStep, 2), single)
-                          : b.broadcast(b.loadScalar(a, {row, kStep}));
-      for (int64_t j = 0; j < vectors; ++j) {
-        Value &sum = next[i * vectors + j];
-        sum = dot ? Value(x86vector::DotBF16Op::create(b, sum, element, columns[j])) : b.fma(element, columns[j], sum);
-      }
-    }
-    return next;
+  VectorType vectorType = dot ? VectorType::get({2 * b.lanes}, b.getBF16Type()) : b.f32Lanes();
+  auto loadB = [&](int64_t j, Value step) -> Value {
+    return vector::LoadOp::create(b, vectorType, panels, ValueRange{panel, step, b.index(j * b.lanes * depth)});
+  };
+  auto loadA = [&](bool single) {
+    return [&, single](int64_t i, Value step) -> Value {
+      Value row = b.addIndex(aRow, i), column = b.addIndex(aColumn, b.mulIndex(step, depth));
+      return dot ? broadcastPair(b, a, row, column, single) : b.broadcast(b.loadScalar(a, {row, column}));
+    };
   };
   SmallVector<Value> acc(rows * vectors, b.splat(0.0f));
-  acc = b.loop(b.index(0), b.index(k / depth), 1, acc,
-               [&](Value kStep, ValueRange carried) { return step(kStep, carried, false); });
+  acc = emitProduct(b, micro.kind, rows, vectors, b.index(k / depth), acc, loadA(false), loadB);
   if (k % depth)
-    acc = step(b.index(k / depth), acc, true);
+    acc = emitStep(b, micro.kind, rows, vectors, b.index(k / depth), acc, loadA(true), loadB);
   return acc;
 }
 
@@ -74,7 +90,7 @@ void x86::emitPanelRows(LaneBuilder &b, const MicroTile &micro, Value a, Value a
     Value count = b.minIndex(b.index(rows), b.subIndex(last, m));
     Value aRow = b.subIndex(m, aOrigin);
     auto body = [&](int64_t bodyRows) {
-      SmallVector<Value> acc = emitTile(b, micro, bodyRows, a, aRow, k, panels, panel);
+      SmallVector<Value> acc = emitTile(b, micro, bodyRows, a, aRow, b.index(0), k, panels, panel);
       for (int64_t i = 0; i < bodyRows; ++i)
         for (int64_t j = 0; j < micro.tile.vectors; ++j)
           b.store(acc[i * micro.tile.vectors + j], scratch, {b.index(i), b.index(j * b.lanes)}, b.lanes);

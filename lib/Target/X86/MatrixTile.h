@@ -23,9 +23,19 @@ struct MicroTile {
 /// The micro-kernel for activations and weights as they are stored; bf16 products only where the row has them.
 MicroKernel chooseMicroKernel(const TargetRow &row, DType activations, mlir::Type weightElement);
 
-/// `rows` x vectors accumulators of A[aRow.., 0..K) times panel `panel` of B.
+/// The loop over K of a tile: `steps` times, every accumulator (row by row) gets the product of A's lanes for its row and
+/// B's lanes for its vector.
+llvm::SmallVector<mlir::Value>
+emitProduct(LaneBuilder &b, MicroKernel kind, int64_t rows, int64_t vectors, mlir::Value steps, mlir::ValueRange init,
+            llvm::function_ref<mlir::Value(int64_t row, mlir::Value step)> loadA,
+            llvm::function_ref<mlir::Value(int64_t vector, mlir::Value step)> loadB);
+/// A pair of bf16 at [row, k] and [row, k + 1] in every 32-bit lane; `single` leaves the second 0.
+mlir::Value broadcastPair(LaneBuilder &b, mlir::Value a, mlir::Value row, mlir::Value k, bool single);
+
+/// `rows` x vectors accumulators of A[aRow.., aColumn + 0..K) times panel `panel` of B.
 llvm::SmallVector<mlir::Value> emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, mlir::Value a,
-                                        mlir::Value aRow, int64_t k, mlir::Value panels, mlir::Value panel);
+                                        mlir::Value aRow, mlir::Value aColumn, int64_t k, mlir::Value panels,
+                                        mlir::Value panel);
 
 /// Rows [first, last) of one panel's columns, through the epilogue into the results. A's row for result row m is
 /// m - aOrigin. `scratch` is [tile.rows, width] of f32.

@@ -24,6 +24,18 @@ const Family *x86::familyOf(Operation *op) {
   return TypeSwitch<Operation *, const Family *>(op)
       .Case<vit::LinearOp>([](auto) { return &kLinear; })
       .Case<vit::PatchEmbedOp>([](auto) { return &kPatchEmbed; })
+      .Case<vit::AttentionOp>([](auto) { return &kAttention; })
+      .Case<vit::NormOp>([](auto) { return &kNorm; })
+      .Case<vit::ActOp, vit::GluOp, vit::ResidualOp, vit::ConvertOp>([](auto) { return &kElementwise; })
+      .Case<vit::AssembleTokensOp>([](auto) { return &kAssembleTokens; })
+      .Case<vit::PoolOp>([](auto) { return &kPool; })
+      .Case<vit::PosGatherOp>([](auto) { return &kPosGather; })
+      .Case<vit::MergePatchesOp>([](auto) { return &kMergePatches; })
+      .Case<vit::EmbedOp>([](auto) { return &kEmbed; })
+      .Case<vit::ScatterRowsOp>([](auto) { return &kScatterRows; })
+      .Case<vit::GateOp>([](auto) { return &kGate; })
+      .Case<vit::QuantizeOp>([](auto) { return &kQuantize; })
+      .Case<vit::DequantizeOp>([](auto) { return &kDequantize; })
       .Default([](auto) { return nullptr; });
 }
 
