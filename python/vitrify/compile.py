@@ -3,15 +3,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from vitrify.calibration import METHODS, observe, write_ranges
 from vitrify.errors import VitrifyError
 from vitrify.images import load_inputs
 from vitrify.tools import run_tool
 from vitrify.workspace import module_of
 
 PRECISIONS = ("f32", "bf16", "fp8")
-METHODS = ("amax", "percentile", "mse")
 
 
 @dataclass(frozen=True)
@@ -37,10 +35,7 @@ def calibrate(module, inputs, ranges, method="amax", limit=200):
     """Runs images through the f32 program and writes the range of every named value to `ranges`. Returns the number of images."""
     module = Path(module)
     x = load_inputs(inputs, module.parent / "preprocess.json", limit)
-    with tempfile.TemporaryDirectory(prefix="vitrify-") as folder:
-        array = Path(folder) / "calibration.npy"
-        np.save(array, x)
-        run_tool("vitrify-compile", [module, "--emit=ranges", f"--calibrate={array}", f"--method={method}", "-o", ranges])
+    write_ranges(ranges, observe(module, x), len(x), method)
     return len(x)
 
 

@@ -168,6 +168,29 @@ TEST(SafeTensors, HeaderRoomIsAlwaysEnough) {
   EXPECT_EQ(SafeTensorsFile::open(folder.path("w"))->tensors().size(), 300u);
 }
 
+TEST(SafeTensors, ReadsWhatTheLibraryWrites) {
+  // library.safetensors is made by make_library_file.py: 0 to 5 in every element type.
+  auto file = SafeTensorsFile::open(VITRIFY_TEST_DATA "/library.safetensors");
+  ASSERT_TRUE(file.ok()) << file.status().message();
+  EXPECT_EQ(file->tensors().size(), 18u);
+  EXPECT_EQ(file->header().metadata.at("made"), "by the library");
+  std::pair<const char *, DType> types[] = {
+      {"f64", DType::F64},    {"f32", DType::F32},    {"f16", DType::F16}, {"bf16", DType::BF16},
+      {"e4m3", DType::F8E4M3}, {"e5m2", DType::F8E5M2}, {"i8", DType::I8},   {"u8", DType::U8},
+      {"i16", DType::I16},    {"u16", DType::U16},    {"i32", DType::I32}, {"u32", DType::U32},
+      {"i64", DType::I64},    {"u64", DType::U64},    {"bool", DType::Bool}, {"c64", DType::C64}};
+  for (auto [name, type] : types) {
+    const TensorInfo *info = file->find(name);
+    ASSERT_NE(info, nullptr) << name;
+    EXPECT_EQ(info->dtype, type) << name;
+    EXPECT_EQ(info->shape, (std::vector<int64_t>{2, 3})) << name;
+  }
+  EXPECT_EQ(file->data(*file->find("u8"))[5], std::byte{5});
+  EXPECT_EQ(file->data(*file->find("e4m3"))[2], std::byte{0x40}); // 2.0
+  EXPECT_TRUE(file->find("scalar")->shape.empty());
+  EXPECT_EQ(file->find("empty")->bytes(), 0u);
+}
+
 TEST(Checkpoint, OpensFilesFoldersAndIndices) {
   TempFolder folder;
   std::string one = file("{" + tensor("a", "U8", "[2]", 0, 2) + "}", "aa");

@@ -24,19 +24,24 @@ namespace vitrify {
 /// Tells the caller of the library something. `level`: 0 error, 1 warning, 2 information.
 using LogFunction = std::function<void(int level, const std::string &message)>;
 
-/// Asked between steps and work units.
+/// Asked between steps and work units whether the run must end. cancel() from any thread; the rest from the running one.
 class StopToken {
 public:
-  /// Takes effect until reset.
-  void cancel() { cancelled.store(true, std::memory_order_relaxed); }
-  void reset(uint64_t limitNs);
+  /// A run begins. `limitNs` from now on, 0 for no limit.
+  void begin(uint64_t limitNs);
+  void end() { running.store(0); }
+  /// Stops the run that is in progress and no later one.
+  void cancel() {
+    if (uint64_t now = running.load())
+      cancelled.store(now);
+  }
+  bool stopRequested() const;
   /// A Cancelled error when the run must end.
   Status check() const;
-  bool stopRequested() const;
 
 private:
-  std::atomic<bool> cancelled{false};
-  uint64_t limit = 0;
+  std::atomic<uint64_t> running{0}, cancelled{0}; ///< numbers of runs
+  uint64_t number = 0, limit = 0;
   std::chrono::steady_clock::time_point deadline;
 };
 
@@ -53,7 +58,7 @@ struct StepTime {
 };
 
 struct WorkerRun {
-  const Schedule *schedule = nullptr;
+  std::shared_ptr<const Schedule> schedule;
   std::vector<BoundArgument> inputs, outputs; ///< dense, of the schedule's types and sizes
   const StopToken *stop = nullptr;
   std::vector<StepTime> *profile = nullptr;   ///< filled with a time a step, if not null

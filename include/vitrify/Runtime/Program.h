@@ -10,6 +10,7 @@
 #include "vitrify/Runtime/Device.h"
 #include "vitrify/Runtime/vitrify.h"
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -73,20 +74,19 @@ public:
   Status prepare(const std::string &entry, const std::vector<int64_t> &symbols);
   Status run(const std::string &entry, const vitrify_tensor *inputs, size_t numInputs, vitrify_tensor *outputs,
              size_t numOutputs, const vitrify_run_options &options);
-  void cancel();
+  void cancel() { stop.cancel(); }
   Status wait();
   const std::vector<vitrify_step_time> &profile() const { return stepTimes; }
   const Program &program() const { return *owner; }
 
 private:
-  class Busy;
   Status runChecked(uint32_t entry, const vitrify_tensor *inputs, size_t numInputs, vitrify_tensor *outputs,
                     size_t numOutputs, const vitrify_run_options &options);
 
   std::shared_ptr<Program> owner;
   std::unique_ptr<DeviceWorker> worker; ///< destroyed before the program
   StopToken stop;
-  std::atomic<int> state{0};            ///< idle, running
+  std::atomic<bool> busy{false};
   std::vector<std::vector<std::byte>> inputStaging, outputStaging;
   std::vector<StepTime> times;
   std::vector<vitrify_step_time> stepTimes;

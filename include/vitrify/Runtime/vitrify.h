@@ -117,7 +117,8 @@ typedef struct vitrify_symbol {
   int64_t min, tuned, max;
 } vitrify_symbol;
 
-/** A dimension: symbol >= 0 is an index into the entry's symbols, else the size is value. */
+/** A dimension: symbol >= 0 is an index into the entry's symbols, else the size is value; -1: computed from symbols, see
+ *  vitrify_program_output. */
 typedef struct vitrify_dim {
   int64_t value;
   int32_t symbol;
@@ -172,6 +173,10 @@ VITRIFY_API vitrify_status *vitrify_program_memory(const vitrify_program *progra
 /** Symbol values that these inputs' shapes mean; errors as in vitrify_run. symbols has room for the entry's. */
 VITRIFY_API vitrify_status *vitrify_program_bind(const vitrify_program *program, const char *entry,
                                                  const vitrify_tensor *inputs, size_t num_inputs, int64_t *symbols);
+
+/** Dtype, rank, shape and bytes of an output for these symbol values; data is set to NULL. */
+VITRIFY_API vitrify_status *vitrify_program_output(const vitrify_program *program, const char *entry, size_t index,
+                                                   const int64_t *symbols, size_t num_symbols, vitrify_tensor *output);
 
 /* ---- Context ------------------------------------------------------------ */
 

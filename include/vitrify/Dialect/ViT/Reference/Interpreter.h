@@ -19,8 +19,9 @@
 
 namespace vitrify::vit {
 
-/// Sees every result of an op that names layers, right after it was computed.
-using ValueObserver = std::function<void(LayerOpInterface op, unsigned resultNumber, const RefTensor &value)>;
+/// Sees every result of an op that names layers, right after it was computed. `layers` are the names.
+using ValueObserver =
+    std::function<void(mlir::Operation *op, mlir::ArrayAttr layers, unsigned resultNumber, const RefTensor &value)>;
 
 /// Evaluates functions of one module. Weights are evaluated when first used and kept.
 class Interpreter {

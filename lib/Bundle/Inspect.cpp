@@ -1,0 +1,235 @@
+//===- Inspect.cpp - what a bundle holds, as a report --------------------===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "vitrify/Bundle/Inspect.h"
+
+#include "PlanJson.h"
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+using namespace vitrify;
+
+namespace {
+/// The symbols' values that a column of figures is for.
+std::vector<int64_t> valuesAt(const PlanProgram &program, int64_t PlanSymbol::*bound) {
+  std::vector<int64_t> values;
+  for (const PlanSymbol &symbol : program.symbols)
+    values.push_back(symbol.*bound);
+  return values;
+}
+
+/// An expression's value; plans are verified, so it has one.
+int64_t at(const PlanExpr &expr, const std::vector<int64_t> &values) {
+  auto value = expr.evaluate(values);
+  return value.ok() ? *value : -1;
+}
+
+Json argumentsOf(const std::vector<ManifestArgument> &arguments, const std::vector<PlanSymbol> &symbols) {
+  Json list = Json::array();
+  for (const ManifestArgument &argument : arguments) {
+    Json shape = Json::array();
+    for (const PlanExpr &dim : argument.shape)
+      shape.push_back(printPlanExpr(dim, symbols));
+    list.push_back({{"name", argument.name}, {"dtype", dtypeName(argument.dtype)}, {"shape", std::move(shape)}});
+  }
+  return list;
+}
+
+Json entriesOf(const Manifest &manifest) {
+  Json list = Json::array();
+  for (const ManifestEntry &entry : manifest.entries) {
+    Json symbols = Json::array();
+    for (const PlanSymbol &symbol : entry.symbols)
+      symbols.push_back(printPlanSymbol(symbol));
+    list.push_back({{"name", entry.name},
+                    {"symbols", std::move(symbols)},
+                    {"inputs", argumentsOf(entry.inputs, entry.symbols)},
+                    {"outputs", argumentsOf(entry.outputs, entry.symbols)}});
+  }
+  return list;
+}
+
+Json weightsOf(const Manifest &manifest, const SafeTensorsHeader &header) {
+  std::map<std::string, std::vector<std::string>> sharers;
+  for (const ManifestAlias &alias : manifest.weights.aliases)
+    sharers[alias.tensor].push_back(alias.name);
+  Json tensors = Json::array(), byType = Json::object();
+  uint64_t total = 0, shared = 0;
+  for (const TensorInfo &tensor : header.tensors) {
+    std::string type(dtypeName(tensor.dtype));
+    const auto &also = sharers[tensor.name];
+    total += tensor.bytes();
+    shared += tensor.bytes() * also.size();
+    byType[type] = byType.value(type, uint64_t(0)) + tensor.bytes();
+    tensors.push_back({{"name", tensor.name},
+                       {"dtype", type},
+                       {"shape", tensor.shape},
+                       {"bytes", tensor.bytes()},
+                       {"offset", tensor.begin},
+                       {"shared_with", also}});
+  }
+  return {{"file_bytes", manifest.weights.bytes},
+          {"tensor_bytes", total},
+          {"saved_by_sharing", shared},
+          {"chunk_bytes", manifest.weights.chunkBytes},
+          {"bytes_by_dtype", std::move(byType)},
+          {"tensors", std::move(tensors)}};
+}
+
+/// One plan in words and numbers.
+class PlanReport {
+public:
+  PlanReport(const Plan &plan, const ManifestTarget &target) : plan(plan), target(target) {}
+
+  Json make() {
+    // Programs first: they count the launches that kernels() shows.
+    Json programs = Json::array();
+    for (const PlanProgram &program : plan.programs)
+      programs.push_back(programReport(program));
+    return {{"name", target.name},         {"device", target.device},
+            {"needs", target.needs},       {"toolchain", target.toolchain},
+            {"driver", target.driver},     {"code_bytes", target.code.bytes},
+            {"layers", layers()},          {"kernels", kernels()},
+            {"programs", std::move(programs)}};
+  }
+
+private:
+  Json layers() const {
+    Json list = Json::array();
+    for (const ManifestLayer &layer : target.layers) {
+      auto kernel = std::find_if(plan.kernels.begin(), plan.kernels.end(),
+                                 [&](const PlanKernel &k) { return k.name == layer.kernel; });
+      // What the numbers are, and what the instructions really take.
+      list.push_back({{"name", layer.name},
+                      {"precision", layer.precision},
+                      {"instructions", kernel == plan.kernels.end() ? "" : kernel->precision},
+                      {"kernel", layer.kernel},
+                      {"scale", layer.scale},
+                      {"note", layer.note}});
+    }
+    return list;
+  }
+
+  Json kernels() const {
+    Json list = Json::array();
+    for (size_t i = 0; i < plan.kernels.size(); ++i) {
+      const PlanKernel &kernel = plan.kernels[i];
+      Json metrics = Json::object();
+      for (const auto &[name, value] : kernel.metrics)
+        metrics[name] = value;
+      auto steps = launches.find(i);
+      list.push_back({{"name", kernel.name},
+                      {"kind", kernel.layer_kind},
+                      {"precision", kernel.precision},
+                      {"sha256", kernel.sha256},
+                      {"steps", steps == launches.end() ? 0 : steps->second},
+                      {"metrics", std::move(metrics)}});
+    }
+    return list;
+  }
+
+  Json programReport(const PlanProgram &program) {
+    std::vector<int64_t> tuned = valuesAt(program, &PlanSymbol::tuned), largest = valuesAt(program, &PlanSymbol::max);
+    Json buffers = Json::array();
+    for (const PlanBuffer &buffer : program.buffers)
+      buffers.push_back({{"name", buffer.name},
+                         {"kind", kBufferKinds[static_cast<size_t>(buffer.kind)]},
+                         {"dtype", dtypeName(buffer.dtype)},
+                         {"numeric", buffer.numeric},
+                         {"scale", buffer.scale},
+                         {"bytes", {{"tuned", at(buffer.size, tuned)}, {"max", at(buffer.size, largest)}}}});
+    Json list = Json::array();
+    steps(program, program.steps, tuned, list);
+    return {{"name", program.name},
+            {"arena_bytes", {{"tuned", at(program.arena_bytes, tuned)}, {"max", at(program.arena_bytes, largest)}}},
+            {"buffers", std::move(buffers)},
+            {"steps", std::move(list)}};
+  }
+
+  void steps(const PlanProgram &program, const std::vector<PlanStep> &from, const std::vector<int64_t> &tuned,
+             Json &list) {
+    for (const PlanStep &step : from) {
+      Json json = {{"kind", kStepKinds[static_cast<size_t>(step.kind)]}, {"layers", step.layers}};
+      if (step.kind == PlanStep::Kind::Launch)
+        launch(step, tuned, json);
+      if (step.kind == PlanStep::Kind::Call)
+        json["callee"] = step.callee;
+      if (step.kind == PlanStep::Kind::ExitIf)
+        json["threshold"] = step.threshold;
+      auto names = [&](const std::vector<PlanOperand> &operands) {
+        Json array = Json::array();
+        for (const PlanOperand &operand : operands)
+          array.push_back(program.buffers[operand.buffer].name);
+        return array;
+      };
+      json["reads"] = names(step.reads);
+      json["writes"] = names(step.writes);
+      if (step.kind == PlanStep::Kind::If) {
+        Json body = Json::array();
+        steps(program, step.body, tuned, body);
+        json["body"] = std::move(body);
+      }
+      list.push_back(std::move(json));
+    }
+  }
+
+  void launch(const PlanStep &step, const std::vector<int64_t> &tuned, Json &json) {
+    std::set<unsigned> distinct(step.kernels.begin(), step.kernels.end());
+    for (unsigned kernel : distinct)
+      ++launches[kernel];
+    int64_t dispatch = at(step.dispatch, tuned);
+    for (size_t i = 0; i < step.kernels.size(); ++i) {
+      if (dispatch < step.ranges[i].first || dispatch > step.ranges[i].second)
+        continue;
+      Json grid = Json::array();
+      for (const PlanExpr &size : step.grids[i])
+        grid.push_back(at(size, tuned));
+      json["kernel"] = plan.kernels[step.kernels[i]].name;
+      json["variants"] = step.kernels.size();
+      json["grid"] = std::move(grid);
+      json["block"] = step.blocks[i];
+      json["shared_bytes"] = step.shared_bytes[i];
+    }
+    Json weights = Json::array();
+    for (unsigned weight : step.weights)
+      weights.push_back(plan.weights[weight].name);
+    json["weights"] = std::move(weights);
+  }
+
+  const Plan &plan;
+  const ManifestTarget &target;
+  std::map<size_t, int64_t> launches; ///< steps that may launch each kernel
+};
+} // namespace
+
+StatusOr<Json> vitrify::inspectBundle(const Bundle &bundle) {
+  const Manifest &manifest = bundle.manifest();
+  VITRIFY_ASSIGN_OR_RETURN(BundleWeights weights, bundle.openWeights());
+  Json targets = Json::array();
+  for (const ManifestTarget &target : manifest.targets) {
+    VITRIFY_ASSIGN_OR_RETURN(Plan plan, bundle.loadPlan(target, weights.file().header()));
+    PlanReport report(plan, target);
+    targets.push_back(report.make());
+  }
+  Json json = {{"path", bundle.folder()},
+               {"version", std::to_string(manifest.major) + "." + std::to_string(manifest.minor)},
+               {"producer", manifest.producer},
+               {"precision", manifest.precision},
+               {"model",
+                {{"name", manifest.model.name},
+                 {"family", manifest.model.family},
+                 {"source", manifest.model.source},
+                 {"license", manifest.model.license}}},
+               {"entries", entriesOf(manifest)},
+               {"weights", weightsOf(manifest, weights.file().header())},
+               {"targets", std::move(targets)}};
+  VITRIFY_ASSIGN_OR_RETURN(std::optional<Preprocess> preprocess, bundle.loadPreprocess());
+  if (preprocess) {
+    VITRIFY_ASSIGN_OR_RETURN(Json parsed, parseJson(printPreprocess(*preprocess)));
+    json["preprocess"] = std::move(parsed);
+  }
+  return json;
+}

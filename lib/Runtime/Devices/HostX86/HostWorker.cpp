@@ -1,0 +1,182 @@
+//===- HostWorker.cpp - runs schedules on the CPU -------------------------===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "HostWorker.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+
+using namespace vitrify;
+
+namespace {
+
+constexpr uint64_t kAlign = 64;
+uint64_t alignUp(uint64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
+
+/// Makes `block` at least this large; its content is lost.
+Status grow(HostBlock &block, uint64_t bytes, const std::string &what) {
+  if (block.size() >= bytes)
+    return {};
+  block = HostBlock();
+  VITRIFY_ASSIGN_OR_RETURN(block, HostBlock::allocate(bytes, what));
+  return {};
+}
+
+} // namespace
+
+Status HostWorker::prepare(const Schedule &schedule, const StopToken *stop) {
+  DeviceMemoryNeeds needs = executable.memoryNeeds(schedule);
+  if (options.memory) {
+    if (options.memoryBytes < needs.arenaBytes)
+      return resourceExhausted("this run needs an arena of " + std::to_string(needs.arenaBytes) + " bytes, " +
+                               std::to_string(options.memoryBytes) + " were given");
+    arena = static_cast<std::byte *>(options.memory);
+  } else {
+    VITRIFY_RETURN_IF_ERROR(grow(ownArena, needs.arenaBytes, "the arena of this run"));
+    arena = ownArena.data();
+  }
+  VITRIFY_RETURN_IF_ERROR(grow(scratch, needs.scratchBytes, "room for the largest weight"));
+  // In low memory mode a weight's pages are touched when its step comes, not all at the start.
+  return executable.options.lowMemory ? Status() : executable.weights->require(schedule.weights, pool, stop);
+}
+
+std::byte *HostWorker::address(const ScheduledOperand &operand) const {
+  switch (operand.base) {
+  case ScheduledOperand::Base::Arena: return arena + operand.offset;
+  case ScheduledOperand::Base::Input: return inputs[operand.argument] + operand.offset;
+  case ScheduledOperand::Base::Output: return outputs[operand.argument] + operand.offset;
+  }
+  return nullptr;
+}
+
+Status HostWorker::placeArguments(const WorkerRun &run) {
+  uint64_t need = 0;
+  auto isAligned = [](const BoundArgument &argument) { return reinterpret_cast<uintptr_t>(argument.data) % kAlign == 0; };
+  for (const auto *list : {&run.inputs, &run.outputs})
+    for (const BoundArgument &argument : *list) {
+      if (argument.onDevice)
+        return invalidArgument("an argument is in device memory, but the program runs on the CPU");
+      if (!isAligned(argument))
+        need += alignUp(argument.bytes);
+    }
+  VITRIFY_RETURN_IF_ERROR(grow(staging, need, "copies of unaligned arguments"));
+  uint64_t at = 0;
+  auto place = [&](const std::vector<BoundArgument> &arguments, std::vector<std::byte *> &places, bool copyIn) {
+    places.clear();
+    for (const BoundArgument &argument : arguments) {
+      auto *data = static_cast<std::byte *>(argument.data);
+      if (!isAligned(argument)) {
+        data = staging.data() + at;
+        at += alignUp(argument.bytes);
+        if (copyIn)
+          std::memcpy(data, argument.data, argument.bytes);
+      }
+      places.push_back(data);
+    }
+  };
+  place(run.inputs, inputs, true);
+  place(run.outputs, outputs, false);
+  return {};
+}
+
+struct HostWorker::Launch {
+  vitrify_x86_kernel kernel;
+  const int64_t *scalars;
+  void *const *buffers;
+  const StopToken *stop;
+
+  static void body(void *self, int64_t begin, int64_t end) {
+    auto &launch = *static_cast<Launch *>(self);
+    if (!launch.stop || !launch.stop->stopRequested())
+      launch.kernel(launch.scalars, launch.buffers, begin, end);
+  }
+};
+
+Status HostWorker::launch(const ScheduledStep &step, const StopToken *stop) {
+  HostWeights &weights = *executable.weights;
+  if (executable.options.lowMemory)
+    VITRIFY_RETURN_IF_ERROR(weights.require(step.weights, pool, stop));
+  buffers.clear();
+  uint64_t at = 0;
+  for (uint32_t weight : step.weights) {
+    const std::byte *data = weights.data(weight);
+    if (!data) {
+      weights.packInto(weight, scratch.data() + at, pool);
+      data = scratch.data() + at;
+      at += alignUp(weights.packedSize(weight));
+    }
+    buffers.push_back(const_cast<std::byte *>(data));
+  }
+  for (const ScheduledOperand &operand : step.reads)
+    buffers.push_back(address(operand));
+  for (const ScheduledOperand &operand : step.writes)
+    buffers.push_back(address(operand));
+  Launch call{executable.library.kernel(step.kernel), step.scalars.data(), buffers.data(), stop};
+  pool.run(step.grid[0], &Launch::body, &call);
+  return {};
+}
+
+void HostWorker::keepBudget(const Schedule &schedule, size_t index) {
+  const uint64_t budget = executable.options.weightBudget;
+  const HostWeights &weights = *executable.weights;
+  for (uint32_t weight : schedule.steps[index].weights)
+    if (std::ranges::find(resident, weight) == resident.end()) {
+      resident.push_back(weight);
+      residentBytes += weights.stored(weight).bytes();
+    }
+  while (residentBytes > budget && !resident.empty()) {
+    const TensorInfo &oldest = weights.stored(resident.front());
+    weights.file().release(oldest.begin, oldest.bytes());
+    residentBytes -= oldest.bytes();
+    resident.pop_front();
+  }
+  if (index + 1 == schedule.steps.size())
+    return;
+  uint64_t ahead = 0;
+  for (uint32_t weight : schedule.steps[index + 1].weights)
+    if (const TensorInfo &next = weights.stored(weight); (ahead += next.bytes()) + residentBytes <= budget)
+      weights.file().prefetch(next.begin, next.bytes());
+}
+
+Status HostWorker::run(const WorkerRun &run) {
+  const Schedule &schedule = *run.schedule;
+  VITRIFY_RETURN_IF_ERROR(prepare(schedule, run.stop));
+  VITRIFY_RETURN_IF_ERROR(placeArguments(run));
+  using Clock = std::chrono::steady_clock;
+  for (size_t i = 0; i < schedule.steps.size(); ++i) {
+    const ScheduledStep &step = schedule.steps[i];
+    if (run.stop)
+      VITRIFY_RETURN_IF_ERROR(run.stop->check());
+    Clock::time_point begin = run.profile ? Clock::now() : Clock::time_point();
+    size_t next = i;
+    switch (step.kind) {
+    case ScheduledStep::Kind::Launch: VITRIFY_RETURN_IF_ERROR(launch(step, run.stop)); break;
+    case ScheduledStep::Kind::Copy:
+      std::memmove(address(step.writes[0]), address(step.reads[0]), step.bytes);
+      break;
+    case ScheduledStep::Kind::ExitIf: {
+      float value;
+      std::memcpy(&value, address(step.reads[0]), sizeof value);
+      if (value > step.threshold)
+        next = size_t(step.target) - 1;
+      break;
+    }
+    }
+    if (run.profile) {
+      auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now() - begin).count();
+      bool launched = step.kind == ScheduledStep::Kind::Launch;
+      run.profile->push_back({step.layers, launched ? executable.plan.kernels[step.kernel].name : "", uint64_t(ns)});
+    }
+    if (executable.options.weightBudget)
+      keepBudget(schedule, i);
+    i = next;
+  }
+  if (run.stop)
+    VITRIFY_RETURN_IF_ERROR(run.stop->check());
+  for (size_t i = 0; i < run.outputs.size(); ++i)
+    if (outputs[i] != run.outputs[i].data)
+      std::memcpy(run.outputs[i].data, outputs[i], run.outputs[i].bytes);
+  return {};
+}

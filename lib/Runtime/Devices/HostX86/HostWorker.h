@@ -1,0 +1,60 @@
+//===- HostWorker.h - runs schedules on the CPU -----------------*- C++ -*-===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// The executable and worker of the CPU.
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "KernelLibrary.h"
+#include "vitrify/Runtime/Devices/HostX86/HostWeights.h"
+
+#include <deque>
+
+namespace vitrify {
+
+class HostExecutable final : public DeviceExecutable {
+public:
+  HostExecutable(const Plan &plan, KernelLibrary library, std::unique_ptr<HostWeights> weights,
+                 const DeviceOptions &options)
+      : plan(plan), library(std::move(library)), weights(std::move(weights)), options(options) {}
+
+  DeviceMemoryNeeds memoryNeeds(const Schedule &schedule) const override;
+  StatusOr<std::unique_ptr<DeviceWorker>> createWorker(const WorkerOptions &options) override;
+
+  const Plan &plan;
+  const KernelLibrary library;
+  const std::unique_ptr<HostWeights> weights;
+  const DeviceOptions options;
+};
+
+class HostWorker final : public DeviceWorker {
+public:
+  HostWorker(HostExecutable &executable, const WorkerOptions &options)
+      : executable(executable), options(options), pool(options.threads ? options.threads : executable.options.threads) {}
+
+  Status prepare(const Schedule &schedule) override { return prepare(schedule, nullptr); }
+  Status run(const WorkerRun &run) override;
+
+private:
+  struct Launch;
+  Status prepare(const Schedule &schedule, const StopToken *stop);
+  /// Host memory of an argument, aligned as kernels expect: the caller's, or a copy.
+  Status placeArguments(const WorkerRun &run);
+  std::byte *address(const ScheduledOperand &operand) const;
+  Status launch(const ScheduledStep &step, const StopToken *stop);
+  /// Under a weight budget: reads ahead, and gives back the pages used longest ago.
+  void keepBudget(const Schedule &schedule, size_t index);
+
+  HostExecutable &executable;
+  const WorkerOptions options;
+  ThreadPool pool;
+  HostBlock ownArena, scratch, staging;
+  std::byte *arena = nullptr;
+  std::vector<std::byte *> inputs, outputs;
+  std::vector<void *> buffers;
+  std::deque<uint32_t> resident; ///< weights whose pages were touched, oldest first
+  uint64_t residentBytes = 0;
+};
+
+} // namespace vitrify

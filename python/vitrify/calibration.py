@@ -1,0 +1,64 @@
+"""Ranges of every named value over some images: ranges.json."""
+import json
+
+import numpy as np
+
+from vitrify.errors import VitrifyError
+from vitrify.evaluate import E4M3_MAX, evaluate
+from vitrify.files import replacing
+
+METHODS = ("amax", "percentile", "mse")
+PERCENTILE = 99.99
+BATCH = 16          # images evaluated at once: bounds the memory
+SAMPLES = 1 << 17   # magnitudes kept of a value for the methods that look at their distribution
+
+
+class Observer:
+    """Largest magnitude of a value, and an even sample of its magnitudes."""
+
+    def __init__(self):
+        self.amax, self.samples = 0.0, []
+
+    def see(self, array, share, name):
+        if not np.isfinite(array).all():
+            raise VitrifyError(f"value {name} is NaN or infinite on these images")
+        magnitudes = np.abs(array.ravel())
+        self.amax = max(self.amax, float(magnitudes.max(initial=0)))
+        self.samples.append(magnitudes[::max(1, magnitudes.size // share)])
+
+    def range(self, method):
+        """What the value is scaled by; at most amax. 1 for a value that was always 0: nothing is known of it."""
+        if self.amax == 0:
+            return 1.0
+        if method == "amax":
+            return self.amax
+        samples = np.concatenate(self.samples)
+        if method == "percentile":
+            return min(self.amax, max(float(np.percentile(samples, PERCENTILE)), self.amax / E4M3_MAX))
+        return self.amax * float(min(np.linspace(0.3, 1.0, 36)[::-1], key=lambda part: squared_error(samples, self.amax * part)))
+
+
+def squared_error(values, limit):
+    """Of E4M3 with the scale limit / 448, saturating."""
+    import ml_dtypes
+
+    scale = np.float32(limit / E4M3_MAX)
+    codes = np.minimum(values / scale, np.float32(E4M3_MAX)).astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
+    return float(np.square(codes * scale - values, dtype=np.float64).sum())
+
+
+def observe(module, x):
+    """Name -> Observer of every named value, over the images x in batches."""
+    observers = {}
+    batches = [x[i:i + BATCH] for i in range(0, len(x), BATCH)]
+    share = max(1, SAMPLES // len(batches))
+    for batch in batches:
+        evaluate(module, batch, lambda layers, array: observers.setdefault(layers[-1], Observer()).see(array, share, layers[-1]))
+    return observers
+
+
+def write_ranges(path, observers, images, method):
+    values = {name: {"amax": o.amax or 1.0, "range": o.range(method)} for name, o in sorted(observers.items())}
+    with replacing(path) as stream:
+        json.dump({"format": 1, "images": images, "method": method, "values": values}, stream, indent=1)
+        stream.write("\n")

@@ -1,0 +1,121 @@
+//===- Bench.cpp - measures a bundle --------------------------------------===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "Runner.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+using namespace vitrify;
+using namespace vitrify::run;
+
+namespace {
+
+double milliseconds(Clock::duration time) { return std::chrono::duration<double, std::milli>(time).count(); }
+
+/// The largest resident size so far. getrusage's counts the process that called exec as well.
+uint64_t peakResidentBytes() {
+  uint64_t kib = 0;
+  if (FILE *file = std::fopen("/proc/self/status", "re")) {
+    char line[256];
+    while (std::fgets(line, sizeof line, file))
+      if (unsigned long long value; std::sscanf(line, "VmHWM: %llu", &value) == 1)
+        kib = value;
+    std::fclose(file);
+  }
+  return kib << 10;
+}
+
+double rounded(double value) { return double(int64_t(value * 1e4 + 0.5)) / 1e4; }
+
+} // namespace
+
+Status vitrify::run::bench(const Options &options, const api::Program &program, Clock::time_point start) {
+  const vitrify_program_info info = program.info();
+  const vitrify_entry entry = program.find(options.entry);
+  int64_t batch = options.batch.value_or(1);
+  if (entry.num_symbols && (batch < entry.symbols[0].min || batch > entry.symbols[0].max))
+    return invalidArgument("--batch is " + std::to_string(batch) + ", the bundle takes " +
+                           std::to_string(entry.symbols[0].min) + " to " + std::to_string(entry.symbols[0].max) + " " +
+                           entry.symbols[0].name);
+  auto given = options.inputs.empty() ? makeInputs(options, program, batch) : readInputs(options, program);
+  VITRIFY_RETURN_IF_ERROR(given.status());
+  std::vector<vitrify_tensor> inputs;
+  for (const Input &input : *given) {
+    int64_t rows = input.shape.empty() ? 1 : input.shape[0];
+    if (options.inputs.size() && rows < batch)
+      return invalidArgument("--batch is " + std::to_string(batch) + ", but --input has " + std::to_string(rows) +
+                             " images");
+    inputs.push_back(input.rows(0, options.inputs.empty() ? rows : batch));
+  }
+
+  // Each thread has its context; inputs are shared.
+  std::vector<std::unique_ptr<api::Context>> contexts;
+  for (int64_t i = 0; i < options.contexts; ++i)
+    contexts.push_back(std::make_unique<api::Context>(program));
+  contexts[0]->run(inputs, options.entry);
+  const double firstMs = milliseconds(Clock::now() - start);
+
+  std::atomic<int64_t> next{0};
+  std::vector<double> times(size_t(options.bench));
+  std::vector<std::string> errors(contexts.size());
+  std::atomic<int64_t> waiting{options.contexts};
+  Clock::time_point begin;
+  auto work = [&](size_t index) {
+    try {
+      // Room for results once: what is measured is the run.
+      std::vector<api::Result> results = contexts[index]->run(inputs, options.entry);
+      std::vector<vitrify_tensor> outputs;
+      for (api::Result &result : results)
+        outputs.push_back(api::floats(result.values, result.shape));
+      for (int64_t i = 0; i < options.warmup; ++i)
+        contexts[index]->run(options.entry, inputs, outputs);
+      if (--waiting == 0)
+        begin = Clock::now();
+      while (waiting.load() > 0)
+        std::this_thread::yield();
+      for (int64_t i; (i = next++) < options.bench;) {
+        Clock::time_point from = Clock::now();
+        contexts[index]->run(options.entry, inputs, outputs);
+        times[size_t(i)] = milliseconds(Clock::now() - from);
+      }
+    } catch (const api::Error &error) {
+      errors[index] = error.what();
+      --waiting;
+    }
+  };
+  std::vector<std::thread> threads;
+  for (size_t i = 1; i < contexts.size(); ++i)
+    threads.emplace_back(work, i);
+  work(0);
+  for (std::thread &thread : threads)
+    thread.join();
+  const double seconds = milliseconds(Clock::now() - begin) / 1e3;
+  for (const std::string &error : errors)
+    if (!error.empty())
+      return internalError(error);
+  std::ranges::sort(times);
+  auto percentile = [&](double share) {
+    return rounded(times[std::min(times.size() - 1, size_t(share * double(times.size())))]);
+  };
+  nlohmann::ordered_json line{{"device", options.device},
+                              {"precision", info.precision},
+                              {"batch", batch},
+                              {"runs", options.bench},
+                              {"p50_ms", percentile(0.5)},
+                              {"p90_ms", percentile(0.9)},
+                              {"p99_ms", percentile(0.99)},
+                              {"images_per_s", rounded(double(batch * options.bench) / seconds)},
+                              {"first_ms", rounded(firstMs)},
+                              {"peak_rss_bytes", peakResidentBytes()},
+                              {"contexts", options.contexts},
+                              {"threads", info.threads},
+                              {"target", info.target}};
+  std::printf("%s\n", line.dump().c_str());
+  return {};
+}
