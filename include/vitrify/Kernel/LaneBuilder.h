@@ -83,6 +83,8 @@ public:
   // Memory. `valid` < lanes touches only that many elements; the other lanes are 0.
   mlir::Value load(mlir::Value memref, mlir::ValueRange indices, unsigned valid);
   mlir::Value load(mlir::Value memref, mlir::ValueRange indices) { return load(memref, indices, lanes); }
+  /// The same without conversion, for a vector of any length.
+  mlir::Value loadRaw(mlir::VectorType type, mlir::Value memref, mlir::ValueRange indices, unsigned valid);
   /// Stores f32 lanes (or lanes of the memref's element type) converted to the memref's element type.
   void store(mlir::Value value, mlir::Value memref, mlir::ValueRange indices, unsigned valid);
   /// One element as f32.
