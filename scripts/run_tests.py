@@ -136,13 +136,13 @@ def suite_pytest(options, result):
         result.failures.append(f"pytest: exit {code}\n{tail(log)}")
 
 
-def build_preset(preset, result):
-    """Configures and builds a sanitizer preset; False, with the failure noted, if that did not work."""
+def build_preset(preset, result, *targets):
+    """Configures and builds (all or some targets of) a sanitizer preset; False, with the failure noted, if that did not work."""
     log = RESULTS / preset / "build.log"
     if not (BUILD / preset / "build.ninja").exists() and run(["cmake", "--preset", preset], log):
         result.failures.append(f"cmake --preset {preset}\n{tail(log)}")
         return False
-    if run(["ninja", "-C", str(BUILD / preset)], log):
+    if run(["ninja", "-C", str(BUILD / preset), *targets], log):
         result.failures.append(f"build of preset {preset}\n{tail(log)}")
         return False
     return True
@@ -160,6 +160,8 @@ def suite_tsan(options, result):
 
 def suite_fuzz(options, result):
     """Each libFuzzer binary of the builds with VITRIFY_FUZZ, from its committed seeds, two at a time."""
+    for preset in ("asan", "asan-compiler"):
+        build_preset(preset, result, "fuzzers")
     binaries = [p for folder in ("asan", "asan-compiler") for p in sorted((BUILD / folder / "bin" / "fuzz").glob("*"))
                 if p.is_file() and os.access(p, os.X_OK)]
     waiting, running = list(binaries), []
