@@ -265,6 +265,8 @@ static void implement() {
     return CUDA_SUCCESS;
   })
   IMPLEMENT(cuModuleLoadDataEx, [](CUmodule *module, const void *image, unsigned, CUjit_option *, void **) {
+    for (CUfunc_st &kernel : state().kernels)
+      kernel.shared = 0;
     return create(state().modules, module, new CUmod_st{static_cast<const char *>(image)});
   })
   IMPLEMENT(cuModuleUnload, [](CUmodule module) { return destroy(state().modules, module, "module"); })

@@ -40,7 +40,7 @@ StatusOr<std::unique_ptr<DeviceExecutable>> CudaExecutable::load(const CudaPrima
 }
 
 CudaExecutable::~CudaExecutable() {
-  CudaScope scope(api, primary.context);
+  CudaScope scope(api, primary.context, 2);
   blocks.clear();
   module.reset();
 }

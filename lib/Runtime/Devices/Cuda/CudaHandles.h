@@ -71,11 +71,13 @@ struct CudaPinned {
 StatusOr<CudaStream> createCudaStream(const cuda::CudaApi &api);
 StatusOr<CudaEvent> createCudaEvent(const cuda::CudaApi &api);
 
-/// Makes a context current for a scope.
+/// Makes a context current for a scope. Destructors try twice: what is not freed in them never is.
 class CudaScope {
 public:
-  CudaScope(const cuda::CudaApi &api, cuda::CUcontext context)
-      : api(api), result(api.cuCtxPushCurrent(context)) {}
+  CudaScope(const cuda::CudaApi &api, cuda::CUcontext context, int tries = 1) : api(api) {
+    while (tries-- > 0 && result != cuda::CUDA_SUCCESS)
+      result = api.cuCtxPushCurrent(context);
+  }
   ~CudaScope() {
     cuda::CUcontext popped;
     if (result == cuda::CUDA_SUCCESS)
@@ -87,7 +89,7 @@ public:
 
 private:
   const cuda::CudaApi &api;
-  const cuda::CUresult result;
+  cuda::CUresult result = cuda::CUDA_ERROR_UNKNOWN;
 };
 
 } // namespace vitrify

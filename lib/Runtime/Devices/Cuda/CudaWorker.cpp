@@ -41,8 +41,9 @@ StatusOr<std::unique_ptr<DeviceWorker>> CudaWorker::create(CudaExecutable &execu
 }
 
 CudaWorker::~CudaWorker() {
-  CudaScope scope(api, executable.primary.context);
-  (void)api.cuStreamSynchronize(stream());
+  CudaScope scope(api, executable.primary.context, 2);
+  if (stream()) // there is none when creating it failed
+    (void)api.cuStreamSynchronize(stream());
   graphs.clear();
   events.clear();
   ownArena = CudaMemory();
