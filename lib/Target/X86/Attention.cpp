@@ -47,6 +47,7 @@ public:
     output = b.scratch({shape.headDim, shape.queries + lanes}, f32);
     maxima = b.scratch({shape.queries + lanes}, f32);
     sums = b.scratch({shape.queries + lanes}, f32);
+    factors = b.scratch({2 * lanes}, f32);
     rows = b.scratch({lanes, int64_t(llvm::alignTo(shape.headDim, lanes))}, f32);
   }
 
@@ -56,8 +57,8 @@ private:
   void packQueries(const Work &work, Value groups);
   void packValues(Value firstKey, Value count, Value column);
   void emitScores(int64_t vectors, Value panel, Value firstKey, Value count, Value column);
-  SmallVector<Value> emitSoftmax(const Work &work, int64_t vectors, Value query, Value firstKey, Value count);
-  void emitOutput(int64_t vectors, Value query, Value firstKey, Value count, Value column, ValueRange alpha);
+  void emitSoftmax(const Work &work, int64_t vectors, Value query, Value firstKey, Value count);
+  void emitOutput(int64_t vectors, Value query, Value firstKey, Value count, Value column);
   void emitKeys(const Work &work, int64_t vectors, Value query, Value panel, Value firstKey, Value count, Value column);
   void finish(const Work &work, Value groups);
 
@@ -67,7 +68,7 @@ private:
   const AttentionShape &shape;
   EpilogueEmitter epilogue;
   Value q, k, v, mask;
-  Value packedQ, scores, packedP, packedV, output, maxima, sums, rows;
+  Value packedQ, scores, packedP, packedV, output, maxima, sums, factors, rows;
 };
 } // namespace
 
@@ -194,8 +195,8 @@ void Emitter::emitScores(int64_t vectors, Value panel, Value firstKey, Value cou
       [&] { b.loop(b.index(0), count, 1, [&](Value start) { emitRows(1, start); }); });
 }
 
-/// Scores to probabilities, in place or as pairs; returns by what earlier sums must be multiplied.
-SmallVector<Value> Emitter::emitSoftmax(const Work &work, int64_t vectors, Value query, Value firstKey, Value count) {
+/// Scores to probabilities, in place or as pairs; leaves in `factors` by what earlier sums must be multiplied.
+void Emitter::emitSoftmax(const Work &work, int64_t vectors, Value query, Value firstKey, Value count) {
   Value scale = b.splat(float(op.getScale().convertToDouble()));
   Value hidden = b.splat(-std::numeric_limits<float>::infinity());
   auto columnOf = [&](int64_t j) { return b.index(j * b.lanes); };
@@ -274,21 +275,23 @@ SmallVector<Value> Emitter::emitSoftmax(const Work &work, int64_t vectors, Value
       return sum;
     });
   }
-  SmallVector<Value> alpha;
   for (int64_t j = 0; j < vectors; ++j) {
     Value at = b.addIndex(query, columnOf(j));
-    alpha.push_back(buildExp(b, b.sub(init[j], top[j]), mode));
-    b.store(b.fma(b.load(sums, at, b.lanes), alpha[j], total[j]), sums, at, b.lanes);
+    Value factor = buildExp(b, b.sub(init[j], top[j]), mode);
+    b.store(b.fma(b.load(sums, at, b.lanes), factor, total[j]), sums, at, b.lanes);
+    b.store(factor, factors, columnOf(j), b.lanes);
     b.store(top[j], maxima, at, b.lanes);
   }
-  return alpha;
 }
 
 /// O^T = O^T alpha + V^T P^T over the keys of a block.
-void Emitter::emitOutput(int64_t vectors, Value query, Value firstKey, Value count, Value column, ValueRange alpha) {
+void Emitter::emitOutput(int64_t vectors, Value query, Value firstKey, Value count, Value column) {
   MicroKernel kind = shape.dot ? MicroKernel::DotBF16 : MicroKernel::FmaF32;
   VectorType pairs = VectorType::get({2 * b.lanes}, b.getBF16Type());
   Value steps = shape.dot ? b.ceilDivIndex(count, 2) : count;
+  SmallVector<Value> alpha;
+  for (int64_t j = 0; j < vectors; ++j)
+    alpha.push_back(b.load(factors, b.index(j * b.lanes), b.lanes));
   auto emitRows = [&](int64_t tileRows, Value d) {
     auto place = [&](int64_t i, int64_t j) {
       return SmallVector<Value>{b.addIndex(d, i), b.addIndex(query, b.index(j * b.lanes))};
@@ -325,9 +328,9 @@ void Emitter::emitOutput(int64_t vectors, Value query, Value firstKey, Value cou
 
 void Emitter::emitKeys(const Work &work, int64_t vectors, Value query, Value panel, Value firstKey, Value count,
                        Value column) {
-  emitScores(vectors, panel, firstKey, count, column);
-  SmallVector<Value> alpha = emitSoftmax(work, vectors, query, firstKey, count);
-  emitOutput(vectors, query, firstKey, count, column, alpha);
+  separately(b, "scores", [&] { emitScores(vectors, panel, firstKey, count, column); });
+  separately(b, "softmax", [&] { emitSoftmax(work, vectors, query, firstKey, count); });
+  separately(b, "output", [&] { emitOutput(vectors, query, firstKey, count, column); });
 }
 
 /// Divides by the sums, turns queries back into rows and stores them through the epilogue.

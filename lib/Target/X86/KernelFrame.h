@@ -90,4 +90,10 @@ extern const Family kLinear, kPatchEmbed, kAttention, kNorm, kElementwise, kAsse
 void forRowsOfUnits(KernelFrame &frame, LaneBuilder &b, mlir::Value rows, int64_t rowsPerUnit,
                     llvm::function_ref<void(mlir::Value row)> body);
 
+/// Builds `body` as a piece that becomes a function of its own, so that the register allocator sees it alone: constants
+/// of an epilogue kept in registers would push accumulators of the loops around it onto the stack.
+void separately(LaneBuilder &b, llvm::StringRef suffix, llvm::function_ref<void()> body);
+/// Turns the pieces of a finished kernel into private functions "<kernel>.<suffix>" beside it.
+mlir::LogicalResult outlinePieces(mlir::func::FuncOp kernel);
+
 } // namespace vitrify::x86

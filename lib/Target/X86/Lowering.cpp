@@ -83,7 +83,8 @@ static LogicalResult addWrapper(ModuleOp module, const Signature &signature) {
 LogicalResult x86::lowerKernels(ModuleOp module) {
   SmallVector<Signature> signatures;
   for (auto function : module.getOps<func::FuncOp>())
-    signatures.push_back({function.getName().str(), llvm::to_vector(function.getFunctionType().getInputs())});
+    if (!function.isPrivate())
+      signatures.push_back({function.getName().str(), llvm::to_vector(function.getFunctionType().getInputs())});
   PassManager passes(module.getContext());
   passes.addPass(createCSEPass());
   passes.addPass(createLoopInvariantCodeMotionPass());
@@ -99,6 +100,11 @@ LogicalResult x86::lowerKernels(ModuleOp module) {
   passes.addPass(createReconcileUnrealizedCastsPass());
   if (failed(passes.run(module)))
     return failure();
+  for (auto piece : module.getOps<LLVM::LLVMFuncOp>())
+    if (SymbolTable::getSymbolVisibility(piece) == SymbolTable::Visibility::Private) {
+      piece.setLinkage(LLVM::Linkage::Internal);
+      piece.setNoInline(true);
+    }
   for (const Signature &signature : signatures)
     if (failed(addWrapper(module, signature)))
       return failure();

@@ -109,7 +109,7 @@ void x86::emitPanelRows(LaneBuilder &b, const MicroTile &micro, Value a, Value a
     for (auto [i, region] : llvm::enumerate(choice.getCaseRegions()))
       fill(region, cases[i]);
 
-    b.loop(b.index(0), count, 1, [&](Value i) {
+    separately(b, "epilogue", [&] { b.loop(b.index(0), count, 1, [&](Value i) {
       Value row = b.addIndex(m, i);
       auto load = [&](Value column, unsigned) {
         // Columns beyond N were computed with zeros: reading them is harmless.
@@ -123,6 +123,6 @@ void x86::emitPanelRows(LaneBuilder &b, const MicroTile &micro, Value a, Value a
         return emit(rest);
       Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, panel, b.index(columns / width));
       b.ifThen(isLast, [&] { emit(rest); }, [&] { emit(width); });
-    });
+    }); });
   });
 }

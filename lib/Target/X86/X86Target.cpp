@@ -75,12 +75,12 @@ public:
     if (std::string reason = describe(frame); !reason.empty())
       return op->emitError() << "no kernel for " << op->getName() << " on " << std::string(targetRow.name) << ": "
                              << reason;
-    frame.createFunction(kernels);
+    func::FuncOp function = frame.createFunction(kernels);
     OpBuilder builder(op->getContext());
     LaneBuilder lanes = frame.laneBuilder(builder);
     familyOf(op)->build(frame, lanes);
     func::ReturnOp::create(lanes);
-    return success();
+    return outlinePieces(function);
   }
 
   FailureOr<KernelBinary> emit(ModuleOp kernels, const EmitOptions &options) const override {
@@ -140,6 +140,8 @@ private:
     std::vector<OwningOpRef<ModuleOp>> modules;
     std::vector<KernelInfo> infos;
     for (auto function : kernels.getOps<func::FuncOp>()) {
+      if (function.isPrivate())
+        continue;
       KernelInfo info;
       info.name = function.getName().str();
       auto attribute = [&](StringRef name) {
@@ -153,6 +155,10 @@ private:
       infos.push_back(std::move(info));
       OwningOpRef<ModuleOp> module = ModuleOp::create(function.getLoc());
       module->push_back(function.clone());
+      // The private functions that it calls, and no others.
+      for (auto piece : kernels.getOps<func::FuncOp>())
+        if (piece.isPrivate() && piece.getName().starts_with((function.getName() + ".").str()))
+          module->push_back(piece.clone());
       if (failed(lowerKernels(*module)))
         return failure();
       modules.push_back(std::move(module));
