@@ -77,16 +77,32 @@ Value withCorrection(LaneBuilder &b, Value q, Value delta) {
 /// with the sign given by `sign`.
 Value logisticProduct(LaneBuilder &b, Value x, Value sign, Value z, Value low, MathMode mode) {
   Value one = b.splat(1.0f);
-  Value arg = b.neg(b.min(z, b.splat(104.0f)));
+  // Beyond this every result is 0 or x; NaN passes the clamps.
+  Value arg = b.neg(b.min(b.splat(125.0f), z));
+  Value bounded = x ? b.max(b.splat(-128.0f), x) : one;
   ExpParts e = expParts(b, arg, mode);
   Value q = low ? withCorrection(b, e.q, b.neg(low)) : e.q;
   Value s = powerOfTwo(b, e.n);
-  Value denominator = b.fma(s, q, b.add(s, one));
-  Value numerator = x ? b.fma(x, q, x) : b.add(q, one);
-  Value negative = b.div(numerator, denominator);
-  negative = mode == MathMode::Exact ? scaleByPower(b, negative, e.n) : b.mul(negative, s);
-  Value positive = b.div(x ? x : one, denominator);
-  return b.select(b.less(sign, b.splat(0.0f)), negative, positive);
+  Value sum = b.add(s, one);
+  Value denominator = b.fma(s, q, sum);
+  Value numerator = b.fma(bounded, q, bounded);
+  Value isNegative = b.less(sign, b.splat(0.0f));
+  if (mode == MathMode::Fast) {
+    Value factor = b.select(isNegative, b.mul(numerator, s), x ? x : one);
+    return b.div(factor, denominator);
+  }
+  // One division; what its operands were rounded by comes back as a correction.
+  Value top = b.select(isNegative, numerator, x ? x : one);
+  Value topLow = b.select(isNegative, b.fma(bounded, q, b.sub(bounded, numerator)), b.splat(0.0f));
+  Value bottomLow = b.add(b.fma(s, q, b.sub(sum, denominator)), b.sub(s, b.sub(sum, one)));
+  Value reciprocal = b.div(one, denominator);
+  Value quotient = b.mul(top, reciprocal);
+  Value rest = b.add(b.fma(b.neg(quotient), denominator, top), b.fma(b.neg(quotient), bottomLow, topLow));
+  // An infinite quotient has no correction.
+  Value corrected = b.fma(rest, reciprocal, quotient);
+  Value isFinite = b.less(b.abs(quotient), b.splat(3.0e38f));
+  corrected = b.select(isFinite, corrected, quotient);
+  return b.select(isNegative, scaleByPower(b, corrected, e.n), corrected);
 }
 
 /// a * b as hi + lo.
@@ -204,7 +220,8 @@ Value vitrify::buildErf(LaneBuilder &b, Value x, MathMode mode) {
   // |x| < 1: an odd polynomial; else 1 - erfc from GELU's tail: erfc(a) = 2 Phi(-a sqrt 2).
   static constexpr float kOdd[] = {1.12837917f,    -0.376126384f,    0.11283782f,     -0.0268654f,
                                    0.00522094527f, -0.000848282617f, 0.000112569267f, -9.64145056e-06f};
-  static constexpr float kR[] = {0.120327726f, 0.111210495f, 0.153750986f, -0.0340375528f, 0.230586052f, -0.0818372443f};
+  static constexpr float kR[] = {0.1196867f,     0.119571678f, 0.110236496f,  0.0783849135f, 0.0961698964f,
+                                 -0.079446733f, 0.191811308f, -0.228232875f, 0.112443507f,  -0.0206248723f};
   Value one = b.splat(1.0f);
   Value a = b.min(b.splat(6.0f), b.abs(x));
   Value square = b.mul(a, a);
@@ -229,7 +246,7 @@ Value vitrify::buildActivation(LaneBuilder &b, ActKind kind, Value x, MathMode m
     return logisticProduct(b, x, x, z, low, mode);
   }
   case ActKind::QuickGelu: {
-    Value a = b.min(b.abs(x), b.splat(64.0f)), c = b.splat(1.702f);
+    Value a = b.min(b.abs(x), b.splat(80.0f)), c = b.splat(1.702f);
     auto [z, low] = twoProduct(b, a, c);
     constexpr float kLow = float(1.702 - double(1.702f));
     return logisticProduct(b, x, x, z, b.fma(a, b.splat(kLow), low), mode);

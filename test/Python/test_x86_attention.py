@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 
-from x86_kernels import BF16, E4M3, Columns, Kernels, host_targets, tensor_type
+from x86_kernels import BF16, E4M3, Columns, Kernels, op_targets, tensor_type
 
 # head_dim odd and 31 (a whole vector of words with a single last one), 24, 40, 72; 1 token and 577.
 CASES = [  # tokens, images, heads, kv_heads, head_dim
@@ -63,7 +63,7 @@ def close(found, expected, dtype, v):
     return np.max(np.abs(found.astype(np.float64) - expected)) <= bound * max(1.0, np.abs(v.astype(np.float64)).max())
 
 
-@pytest.mark.parametrize("target", host_targets())
+@pytest.mark.parametrize("target", op_targets())
 @pytest.mark.parametrize("dtype", [np.float32, BF16], ids=["f32", "bf16"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_uniform(target, dtype, case):
@@ -79,7 +79,7 @@ def test_uniform(target, dtype, case):
         assert close(out, expected, dtype, v)
 
 
-@pytest.mark.parametrize("target", host_targets())
+@pytest.mark.parametrize("target", op_targets())
 @pytest.mark.parametrize("dtype", [np.float32, BF16], ids=["f32", "bf16"])
 @pytest.mark.parametrize("causal", [False, True])
 def test_cu_seqlens(target, dtype, causal):
@@ -99,7 +99,7 @@ def test_cu_seqlens(target, dtype, causal):
     assert close(out, expected, dtype, v)
 
 
-@pytest.mark.parametrize("target", host_targets())
+@pytest.mark.parametrize("target", op_targets())
 def test_probe_shared_by_all_segments(target):
     rng = np.random.default_rng(4)
     q = rng.standard_normal((1, 96)).astype(np.float32)
@@ -109,7 +109,7 @@ def test_probe_shared_by_all_segments(target):
     assert close(out, reference(q, k, v, 4, 4, 0.2, uniform(1, 3, 20, shared=True)), np.float32, v)
 
 
-@pytest.mark.parametrize("target", host_targets())
+@pytest.mark.parametrize("target", op_targets())
 def test_views_of_qkv_and_requantised_result(target):
     heads, hd, tokens = 3, 40, 21
     d = heads * hd

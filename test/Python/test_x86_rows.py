@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from x86_kernels import BF16, E4M3, Columns, Kernels, host_targets, tensor_type, ulp_error, weight
+from x86_kernels import BF16, E4M3, Columns, Kernels, op_targets, tensor_type, ulp_error, weight
 
-TARGETS = pytest.mark.parametrize("target", host_targets())
+TARGETS = pytest.mark.parametrize("target", op_targets())
 COLUMNS = pytest.mark.parametrize("columns", [1, 7, 16, 72, 197, 768])
 
 

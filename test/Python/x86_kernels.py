@@ -176,3 +176,8 @@ def ulp_error(found, expected):
     """Distance in units of the last place of f32 at the expected value (f64)."""
     spacing = np.spacing(np.maximum(np.abs(expected), 2.0**-126).astype(np.float32)).astype(np.float64)
     return np.abs(found.astype(np.float64) - expected) / spacing
+
+
+def op_targets():
+    """The rows that differ in the code of most kernels: VNNI adds nothing to them."""
+    return [name for name in host_targets() if name != "x86-64-v4-vnni"]
