@@ -81,9 +81,9 @@ def test_special_values(target, name):
 @TARGETS
 @pytest.mark.parametrize("name", ["gelu_erf", "gelu_tanh", "quick_gelu", "silu", "sigmoid", "tanh"])
 def test_fast_forms_round_like_the_exact_value(target, name):
-    """Results of 16 bits take the fast forms: within one bf16 step of the rounded exact value, and nearly always on it."""
+    """Results of 16 bits take the fast forms: half a bf16 step from the exact value, and 2^-16 of it more."""
     x = arguments(name, 1 << 16).astype(BF16)
     with np.errstate(all="ignore"):
         exact = REFERENCE[name](x.astype(np.float64))
     found = run(name, x, target).astype(np.float64)
-    assert np.all(np.abs(found - exact) <= np.maximum(np.abs(exact) * (2.0**-9 + 2.0**-16), 1e-36))
+    assert np.all(np.abs(found - exact) <= np.maximum(np.abs(exact) * (2.0**-8 + 2.0**-16), 1e-31))
