@@ -1,0 +1,157 @@
+//===- Atomic.cpp - atom and red --------------------------------*- C++ -*-===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// Lane by lane, in order. Global memory is shared with blocks on other host
+// threads: compare-and-swap on the host. The list holds `count` destinations
+// (or ~0) and then the sources.
+//===----------------------------------------------------------------------===//
+#include "../Race.h"
+#include "Addressing.h"
+
+VITRIFY_ISA_BEGIN
+namespace vitrify::emulator::VITRIFY_ISA {
+namespace {
+
+/// old = *p; *p = f(old), as one step; words of 2, 4 and 8 bytes.
+template <class T, bool Host, class F> VITRIFY_INLINE T update(u8 *p, F f) {
+  if constexpr (!Host) {
+    T old;
+    __builtin_memcpy(&old, p, sizeof(T));
+    T now = f(old);
+    __builtin_memcpy(p, &now, sizeof(T));
+    return old;
+  } else {
+    T *word = reinterpret_cast<T *>(p);
+    T old = __atomic_load_n(word, __ATOMIC_ACQUIRE);
+    while (!__atomic_compare_exchange_n(word, &old, f(old), true, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    }
+    return old;
+  }
+}
+
+template <Area S, class T, auto F> void atom(Warp &w, const Inst &i, u32 m) {
+  WarpAccess acc;
+  acc.access = Access::Atomic;
+  acc.bytes = sizeof(T) * i.count;
+  addresses(w, i, acc);
+  const u32 *rows = w.program->lists.data() + i.list;
+  access<S>(w, i, m, acc, [&]<Area A>(u32 ok) {
+    for (u32 rest = ok; rest; rest &= rest - 1) {
+      u32 l = std::countr_zero(rest);
+      u8 *p = pointer<A>(w, l, acc.address[l]);
+      for (u32 k = 0; k < i.count; ++k) {
+        T b = R<T>(w, rows[i.count + k])[l];
+        T c = T();
+        if constexpr (requires { F(b, b, c); })
+          c = R<T>(w, rows[2 * i.count + k])[l];
+        T old = update<T, A == Area::Global>(p + k * sizeof(T), [&](T value) -> T {
+          if constexpr (requires { F(b, b, c); })
+            return F(value, b, c);
+          else
+            return F(value, b);
+        });
+        if (rows[k] != ~0u)
+          R<T>(w, rows[k])[l] = old;
+      }
+    }
+  });
+}
+
+struct B128 {
+  u64 lo, hi;
+};
+template <Area S, bool Cas> void atom128(Warp &w, const Inst &i, u32 m) {
+  WarpAccess acc;
+  acc.access = Access::Atomic;
+  acc.bytes = 16;
+  addresses(w, i, acc);
+  const u32 *rows = w.program->lists.data() + i.list;
+  access<S>(w, i, m, acc, [&]<Area A>(u32 ok) {
+    for (u32 rest = ok; rest; rest &= rest - 1) {
+      u32 l = std::countr_zero(rest);
+      u8 *p = pointer<A>(w, l, acc.address[l]);
+      auto lock = lockAddress(acc.address[l]);
+      B128 old, b = R<B128>(w, rows[1])[l];
+      __builtin_memcpy(&old, p, 16);
+      B128 now = b;
+      if constexpr (Cas)
+        now = old.lo == b.lo && old.hi == b.hi ? R<B128>(w, rows[2])[l] : old;
+      __builtin_memcpy(p, &now, 16);
+      if (rows[0] != ~0u)
+        R<B128>(w, rows[0])[l] = old;
+    }
+  });
+}
+
+template <class T> constexpr auto add = [](T a, T b) -> T { return T(a + b); };
+template <class T> constexpr auto bitAnd = [](T a, T b) -> T { return T(a & b); };
+template <class T> constexpr auto bitOr = [](T a, T b) -> T { return T(a | b); };
+template <class T> constexpr auto bitXor = [](T a, T b) -> T { return T(a ^ b); };
+template <class T> constexpr auto exchange = [](T, T b) -> T { return b; };
+template <class T> constexpr auto compareSwap = [](T a, T b, T c) -> T { return a == b ? c : a; };
+template <class T> constexpr auto minimum = [](T a, T b) -> T { return a < b ? a : b; };
+template <class T> constexpr auto maximum = [](T a, T b) -> T { return a > b ? a : b; };
+constexpr auto increment = [](u32 a, u32 b) -> u32 { return a >= b ? 0 : a + 1; };
+constexpr auto decrement = [](u32 a, u32 b) -> u32 { return a == 0 || a > b ? b : a - 1; };
+constexpr auto addF32 = [](u32 a, u32 b) -> u32 {
+  return std::bit_cast<u32>(canon(std::bit_cast<float>(a) + std::bit_cast<float>(b)));
+};
+// Global f32 additions flush subnormals only without .noftz on old chips; since sm_90's description they are kept.
+constexpr auto addF64 = [](u64 a, u64 b) -> u64 {
+  return std::bit_cast<u64>(std::bit_cast<double>(a) + std::bit_cast<double>(b));
+};
+constexpr auto addF16 = [](u16 a, u16 b) -> u16 { return floatToHalf(halfToFloat(a) + halfToFloat(b)); };
+constexpr auto addBf16 = [](u16 a, u16 b) -> u16 { return floatToBf(bfToFloat(a) + bfToFloat(b)); };
+template <bool Max, auto Get> VITRIFY_INLINE u16 minMax16(u16 a, u16 b) {
+  float x = Get(a), y = Get(b);
+  if (x != x)
+    return y != y ? u16(0x7fff) : b;
+  if (y != y)
+    return a;
+  return (Max ? x >= y : x <= y) ? a : b;
+}
+constexpr auto getHalf = [](u16 x) { return halfToFloat(x); };
+constexpr auto getBf = [](u16 x) { return bfToFloat(x); };
+template <auto F> constexpr auto pair = [](u32 a, u32 b) -> u32 {
+  return u32(F(u16(a), u16(b))) | u32(F(u16(a >> 16), u16(b >> 16))) << 16;
+};
+constexpr auto minF16 = [](u16 a, u16 b) -> u16 { return minMax16<false, getHalf>(a, b); };
+constexpr auto maxF16 = [](u16 a, u16 b) -> u16 { return minMax16<true, getHalf>(a, b); };
+constexpr auto minBf = [](u16 a, u16 b) -> u16 { return minMax16<false, getBf>(a, b); };
+constexpr auto maxBf = [](u16 a, u16 b) -> u16 { return minMax16<true, getBf>(a, b); };
+
+#define ATOMS(space, S)                                                                                                \
+  {"atom." space ".add.u32", &atom<S, u32, add<u32>>}, {"atom." space ".add.u64", &atom<S, u64, add<u64>>},            \
+      {"atom." space ".add.f32", &atom<S, u32, addF32>}, {"atom." space ".add.f64", &atom<S, u64, addF64>},            \
+      {"atom." space ".add.f16", &atom<S, u16, addF16>}, {"atom." space ".add.bf16", &atom<S, u16, addBf16>},          \
+      {"atom." space ".add.f16x2", &atom<S, u32, pair<addF16>>}, {"atom." space ".add.bf16x2", &atom<S, u32, pair<addBf16>>}, \
+      {"atom." space ".min.f16", &atom<S, u16, minF16>}, {"atom." space ".max.f16", &atom<S, u16, maxF16>},            \
+      {"atom." space ".min.bf16", &atom<S, u16, minBf>}, {"atom." space ".max.bf16", &atom<S, u16, maxBf>},            \
+      {"atom." space ".min.f16x2", &atom<S, u32, pair<minF16>>}, {"atom." space ".max.f16x2", &atom<S, u32, pair<maxF16>>}, \
+      {"atom." space ".min.bf16x2", &atom<S, u32, pair<minBf>>}, {"atom." space ".max.bf16x2", &atom<S, u32, pair<maxBf>>}, \
+      {"atom." space ".and.u32", &atom<S, u32, bitAnd<u32>>}, {"atom." space ".and.u64", &atom<S, u64, bitAnd<u64>>},  \
+      {"atom." space ".or.u32", &atom<S, u32, bitOr<u32>>}, {"atom." space ".or.u64", &atom<S, u64, bitOr<u64>>},      \
+      {"atom." space ".xor.u32", &atom<S, u32, bitXor<u32>>}, {"atom." space ".xor.u64", &atom<S, u64, bitXor<u64>>},  \
+      {"atom." space ".exch.u32", &atom<S, u32, exchange<u32>>}, {"atom." space ".exch.u64", &atom<S, u64, exchange<u64>>}, \
+      {"atom." space ".exch.u128", &atom128<S, false>}, {"atom." space ".cas.u128", &atom128<S, true>},                \
+      {"atom." space ".cas.u16", &atom<S, u16, compareSwap<u16>>}, {"atom." space ".cas.u32", &atom<S, u32, compareSwap<u32>>}, \
+      {"atom." space ".cas.u64", &atom<S, u64, compareSwap<u64>>}, {"atom." space ".inc.u32", &atom<S, u32, increment>}, \
+      {"atom." space ".dec.u32", &atom<S, u32, decrement>}, {"atom." space ".min.u32", &atom<S, u32, minimum<u32>>},   \
+      {"atom." space ".max.u32", &atom<S, u32, maximum<u32>>}, {"atom." space ".min.u64", &atom<S, u64, minimum<u64>>}, \
+      {"atom." space ".max.u64", &atom<S, u64, maximum<u64>>}, {"atom." space ".min.s32", &atom<S, s32, minimum<s32>>}, \
+      {"atom." space ".max.s32", &atom<S, s32, maximum<s32>>}, {"atom." space ".min.s64", &atom<S, s64, minimum<s64>>}, \
+  {                                                                                                                    \
+    "atom." space ".max.s64", &atom<S, s64, maximum<s64>>                                                              \
+  }
+
+constexpr OpEntry kOps[] = {
+    ATOMS("global", Area::Global), ATOMS("shared", Area::Shared), ATOMS("generic", Area::Generic),
+};
+
+} // namespace
+
+OpList atomicOps() { return listOf(kOps); }
+
+} // namespace vitrify::emulator::VITRIFY_ISA
+VITRIFY_ISA_END
