@@ -16,9 +16,10 @@ namespace {
 
 // Sum rules: microsoft/MMA-Sim (arXiv 2511.10909). Ada f16: 24 fraction bits, groups of 8; Hopper and Blackwell: 25,
 // groups of 16. Ada e4m3: 13 bits, groups of 16, result cut to 13 bits. Hopper and sm_100 mma.sync on FP8 runs as
-// FP16-class instructions (modelled: no evidence). sm_120 e4m3: 25 bits over the whole k32.
+// FP16-class instructions with the addend added late (PyPI mmaemu, preset b200_mma_sync: experimental). sm_120 e4m3:
+// 25 bits over the whole k32.
 constexpr SumRule kAdaF16{24, 23, 8}, kAdaF8{13, 13, 16};
-constexpr SumRule kHopperF16{25, 23, 16}, kBlackwellF8{25, 23, 32};
+constexpr SumRule kHopperF16{25, 23, 16}, kBlackwellF8{25, 23, 32}, kRewrittenF8{25, 23, 32, true};
 
 constexpr uint64_t GiB = uint64_t(1) << 30, MiB = uint64_t(1) << 20;
 
@@ -35,10 +36,10 @@ const Chip kChips[] = {
      99 * 1024, 1024, 128, 16, 128, 512, 512, 1024, 1024, 1024, 600, 1300, kAdaF16, kAdaF8, false,
      "NVIDIA L40S data sheet (FP16 362, FP8 733 TFLOPS dense, 864 GB/s)"},
     {"H100", "sm_90a", 9, 0, 132, 1830000, 2619000, 5120, 80 * GiB, 3352e9, 50 * MiB, 28, 2048, 32, 65536, 228 * 1024,
-     227 * 1024, 1024, 128, 16, 128, 2048, 2048, 4096, 4096, 4096, 600, 1300, kHopperF16, kHopperF16, true,
+     227 * 1024, 1024, 128, 16, 128, 2048, 2048, 4096, 4096, 4096, 600, 1300, kHopperF16, kRewrittenF8, true,
      "NVIDIA H100 Tensor Core GPU whitepaper (SXM5: FP16 989.4, FP8 1978.9 TFLOPS dense, 3.35 TB/s)"},
     {"B200", "sm_100a", 10, 0, 148, 1850000, 3996000, 8192, 180 * GiB, 8000e9, 126 * MiB, 28, 2048, 32, 65536,
-     228 * 1024, 227 * 1024, 1024, 128, 16, 128, 4096, 4096, 8192, 8192, 8192, 700, 1300, kHopperF16, kHopperF16, true,
+     228 * 1024, 227 * 1024, 1024, 128, 16, 128, 4096, 4096, 8192, 8192, 8192, 700, 1300, kHopperF16, kRewrittenF8, true,
      "NVIDIA HGX B200 data sheet (FP16 2.25, FP8 4.5 PFLOPS dense, 8 TB/s)"},
     {"RTX 5090", "sm_120a", 12, 0, 170, 2407000, 14001000, 512, 32 * GiB, 1792e9, 96 * MiB, 16, 1536, 24, 65536,
      100 * 1024, 99 * 1024, 1024, 128, 16, 128, 256, 512, 512, 1024, 1024, 600, 1300, kHopperF16, kBlackwellF8, true,

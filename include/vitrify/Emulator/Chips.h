@@ -21,6 +21,7 @@ struct SumRule {
   uint8_t fractionBits; ///< fraction bits kept of each aligned term
   uint8_t resultBits;   ///< fraction bits of the f32 result: 23 (all) or 13
   uint8_t group;        ///< products of one K group; K larger than it is summed group by group in order
+  bool lateAddend = false; ///< the addend is not aligned with the products but added afterwards, rounded to nearest
 };
 
 /// One chip. Rates are for a whole SM and a clock.

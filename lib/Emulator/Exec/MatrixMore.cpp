@@ -1,6 +1,191 @@
-#include "Support.h"
+//===- MatrixMore.cpp - ldmatrix, stmatrix, movmatrix, wmma -----*- C++ -*-===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// Fragments of wmma are opaque to programs; ours give lane l the elements
+// [l E, l E + E) in row-major order, E = elements / 32; operands of 16-bit types
+// have room for twice as many, the second half repeats the first.
+//===----------------------------------------------------------------------===//
+#include "Addressing.h"
+#include "Matrix.h"
+
 VITRIFY_ISA_BEGIN
 namespace vitrify::emulator::VITRIFY_ISA {
-OpList matrixMoreOps() { return {nullptr, 0}; }
+namespace {
+
+/// count: matrices; aux2: transposed.
+template <Area S, bool Store> void matrixMove(Warp &w, const Inst &i, u32 m) {
+  WarpAccess acc;
+  acc.bytes = 16;
+  acc.access = Store ? Access::Write : Access::Read;
+  addresses(w, i, acc);
+  const u32 *rows = w.program->lists.data() + i.list;
+  // Lanes 8 n .. 8 n + 7 give the rows of matrix n; others' addresses are not used.
+  u32 lanes = i.count == 4 ? ~0u : (1u << (8 * i.count)) - 1;
+  access<S>(w, i, lanes, acc, [&]<Area A>(u32 ok) {
+    if constexpr (A == Area::Shared) {
+      for (u32 n = 0; n < i.count; ++n) {
+        u16 values[8][8];
+        u32 *reg = R<u32>(w, rows[n]);
+        if constexpr (Store) {
+          for (u32 l = 0; l < 32; ++l)
+            for (u32 h = 0; h < 2; ++h) {
+              u32 r = l >> 2, c = (l & 3) * 2 + h;
+              (i.aux2 ? values[c][r] : values[r][c]) = u16(reg[l] >> (16 * h));
+            }
+          for (u32 r = 0; r < 8; ++r)
+            if (ok >> (8 * n + r) & 1)
+              __builtin_memcpy(pointer<A>(w, 8 * n + r, acc.address[8 * n + r]), values[r], 16);
+        } else {
+          for (u32 r = 0; r < 8; ++r) {
+            __builtin_memset(values[r], 0, 16);
+            if (ok >> (8 * n + r) & 1)
+              __builtin_memcpy(values[r], pointer<A>(w, 8 * n + r, acc.address[8 * n + r]), 16);
+          }
+          for (u32 l = 0; l < 32; ++l) {
+            u32 r = l >> 2, c = (l & 3) * 2;
+            if (m >> l & 1)
+              reg[l] = i.aux2 ? u32(values[c][r]) | u32(values[c + 1][r]) << 16
+                              : u32(values[r][c]) | u32(values[r][c + 1]) << 16;
+          }
+        }
+      }
+    } else {
+      raise(w, i, std::countr_zero(ok), FaultKind::InvalidAddressSpace, Space::Shared,
+            acc.address[std::countr_zero(ok)], 16, "matrix rows lie in shared memory");
+      w.event = true;
+    }
+  });
 }
+
+void movmatrix(Warp &w, const Inst &i, u32 m) {
+  const u32 *a = R<u32>(w, i.a);
+  u16 values[8][8];
+  for (u32 l = 0; l < 32; ++l)
+    for (u32 h = 0; h < 2; ++h)
+      values[l >> 2][(l & 3) * 2 + h] = u16(a[l] >> (16 * h));
+  putEach<u32>(w, i.d, m, [&](u32 l) {
+    u32 r = l >> 2, c = (l & 3) * 2;
+    return u32(values[c][r]) | u32(values[c + 1][r]) << 16;
+  });
+}
+
+/// wmma.load and store. a: address; b: row of strides; imm offset; list: registers. width: bytes of an element;
+/// target: rows | columns << 8 | row-major << 16 | registers << 24; count: 1 (one element an access).
+template <Area S, bool Store> void wmmaMove(Warp &w, const Inst &i, u32 m) {
+  const u32 *rows = w.program->lists.data() + i.list;
+  u32 nr = i.target & 0xff, nc = i.target >> 8 & 0xff;
+  bool rowMajor = i.target >> 16 & 1;
+  u32 regs = i.target >> 24, bytes = i.width;
+  const u32 *stride = i.b != ~0u ? R<u32>(w, i.b) : nullptr;
+  WarpAccess base;
+  addresses(w, i, base);
+  u32 each = nr * nc / 32, perReg = bytes >= 4 ? 1 : 4 / bytes;
+  for (u32 e = 0; e < each && !w.event; ++e) {
+    WarpAccess acc;
+    acc.bytes = bytes;
+    acc.access = Store ? Access::Write : Access::Read;
+    for (u32 l = 0; l < 32; ++l) {
+      u32 at = l * each + e, r = at / nc, c = at % nc;
+      u64 ld = stride ? stride[l] : (rowMajor ? nc : nr);
+      acc.address[l] = base.address[l] + (rowMajor ? r * ld + c : c * ld + r) * bytes;
+    }
+    access<S>(w, i, m, acc, [&]<Area A>(u32 ok) {
+      for (u32 rest = ok; rest; rest &= rest - 1) {
+        u32 l = std::countr_zero(rest);
+        u8 *p = pointer<A>(w, l, acc.address[l]);
+        u32 wide = bytes == 8 ? 2 : 1;
+        if constexpr (Store) {
+          u8 *reg = reinterpret_cast<u8 *>(w.regs + rows[e / perReg]) + l * 4 * wide + (e % perReg) * bytes;
+          __builtin_memcpy(p, reg, bytes);
+        } else {
+          for (u32 copy = e; copy < regs * perReg; copy += each) {
+            u8 *reg = reinterpret_cast<u8 *>(w.regs + rows[copy / perReg]) + l * 4 * wide + (copy % perReg) * bytes;
+            __builtin_memcpy(reg, p, bytes);
+          }
+        }
+      }
+    });
+  }
+}
+
+VITRIFY_INLINE u32 fragment(Warp &w, const u32 *rows, u32 at, u32 each, u32 bytes) {
+  u32 l = at / each, e = at % each, perReg = 4 / bytes;
+  u32 v = R<u32>(w, rows[e / perReg])[l] >> (8 * bytes * (e % perReg));
+  return bytes == 4 ? v : v & ((1u << (8 * bytes)) - 1);
+}
+
+void wmmaMma(Warp &w, const Inst &i, u32 m) {
+  MmaShape s = MmaShape::unpack(i.imm);
+  const u32 *rows = w.program->lists.data() + i.list;
+  const u32 *ra = rows + s.dRegs, *rb = ra + s.aRegs, *rc = rb + s.bRegs;
+  u32 M = s.m, N = s.n, K = s.k, perA = M * K / 32, perB = K * N / 32, perC = M * N / 32;
+  alignas(64) static thread_local u32 out[1024];
+  if (s.a == MatrixType::S8 || s.a == MatrixType::U8) {
+    for (u32 at = 0; at < M * N; ++at) {
+      s64 sum = s32(fragment(w, rc, at, perC, 4));
+      for (u32 k = 0; k < K; ++k) {
+        u32 x = fragment(w, ra, at / N * K + k, perA, 1), y = fragment(w, rb, k * N + at % N, perB, 1);
+        sum += s64(s.a == MatrixType::S8 ? s32(s8(x)) : s32(x)) * (s.b == MatrixType::S8 ? s32(s8(y)) : s32(y));
+      }
+      if (s.satfinite)
+        sum = sum > INT32_MAX ? INT32_MAX : sum < INT32_MIN ? INT32_MIN : sum;
+      out[at] = u32(u64(sum));
+    }
+  } else {
+    const DecodeTable &table = decodeTable();
+    u32 bytes = s.a == MatrixType::TF32 ? 4 : 2;
+    for (u32 m0 = 0; m0 < M; m0 += 16)
+      for (u32 n0 = 0; n0 < N; n0 += 8) {
+        Tile t;
+        for (u32 k = 0; k < K; ++k) {
+          for (u32 r = 0; r < 16; ++r)
+            t.setA(r, k, m0 + r < M ? decodeElement(fragment(w, ra, (m0 + r) * K + k, perA, bytes), s.a, table)
+                                    : Decoded{0, kNoExponent, false});
+          for (u32 c = 0; c < 8; ++c)
+            t.setB(k, c, decodeElement(fragment(w, rb, k * N + n0 + c, perB, bytes), s.b, table));
+        }
+        for (u32 r = 0; r < 16; ++r)
+          for (u32 c = 0; c < 8; ++c) {
+            u32 at = (m0 + r) * N + n0 + c;
+            t.c[r][c] = m0 + r >= M ? 0
+                        : s.halfC   ? halfToFloat(u16(fragment(w, rc, at, perC, 2)))
+                                    : std::bit_cast<float>(fragment(w, rc, at, perC, 4));
+          }
+        float result[16][8];
+        sumTile(w, t, K, s.a, s.halfD, result);
+        for (u32 r = 0; r < 16 && m0 + r < M; ++r)
+          for (u32 c = 0; c < 8; ++c)
+            out[(m0 + r) * N + n0 + c] = s.halfD ? floatToHalf(result[r][c]) : std::bit_cast<u32>(canon(result[r][c]));
+      }
+  }
+  for (u32 rest = m; rest; rest &= rest - 1) {
+    u32 l = std::countr_zero(rest);
+    for (u32 e = 0; e < perC; ++e) {
+      u32 v = out[l * perC + e];
+      if (s.halfD) {
+        u32 &reg = R<u32>(w, rows[e / 2])[l];
+        reg = e % 2 ? (reg & 0xffff) | v << 16 : (reg & 0xffff0000u) | v;
+      } else {
+        R<u32>(w, rows[e])[l] = v;
+      }
+    }
+  }
+}
+
+constexpr OpEntry kOps[] = {
+    {"ldmatrix.shared", &matrixMove<Area::Shared, false>}, {"ldmatrix.generic", &matrixMove<Area::Generic, false>},
+    {"stmatrix.shared", &matrixMove<Area::Shared, true>}, {"stmatrix.generic", &matrixMove<Area::Generic, true>},
+    {"movmatrix", &movmatrix},
+    {"wmma.load.shared", &wmmaMove<Area::Shared, false>}, {"wmma.load.global", &wmmaMove<Area::Global, false>},
+    {"wmma.load.generic", &wmmaMove<Area::Generic, false>}, {"wmma.store.shared", &wmmaMove<Area::Shared, true>},
+    {"wmma.store.global", &wmmaMove<Area::Global, true>}, {"wmma.store.generic", &wmmaMove<Area::Generic, true>},
+    {"wmma.mma", &wmmaMma},
+};
+
+} // namespace
+
+OpList matrixMoreOps() { return listOf(kOps); }
+
+} // namespace vitrify::emulator::VITRIFY_ISA
 VITRIFY_ISA_END
