@@ -1,0 +1,77 @@
+//===- CEntry.cpp - what Python asks of the emulated driver --*- C++ -*-===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// A few functions with C linkage beside the driver's: options, the last message, and
+// the records of launches as JSON.
+//===----------------------------------------------------------------------===//
+#include "vitrify/Emulator/Driver.h"
+
+#include <cstdlib>
+#include <cstring>
+
+using namespace vitrify;
+using namespace vitrify::emulator;
+
+namespace {
+thread_local std::string message;
+
+char *copyOut(const std::string &text) {
+  char *out = static_cast<char *>(std::malloc(text.size() + 1));
+  if (out)
+    std::memcpy(out, text.c_str(), text.size() + 1);
+  return out;
+}
+} // namespace
+
+extern "C" {
+
+/// 0, or 1 with a message. Options start from the environment's at the first call; "devices" counts before cuInit only.
+int vitrifyEmulatorSetOption(const char *name, const char *value) {
+  static const StatusOr<DriverOptions> fromEnvironment = driverOptionsFromEnvironment();
+  static bool started = false;
+  Status status = fromEnvironment.ok() ? Status() : fromEnvironment.status();
+  DriverOptions options = started || !status.ok() ? driverOptions() : *fromEnvironment;
+  if (status.ok() && std::string_view(name) == "records")
+    options.keepRecords = std::string_view(value) == "on";
+  else if (status.ok())
+    status = setDriverOption(options, name, value);
+  if (status.ok()) {
+    setDriverOptions(options);
+    started = true;
+  }
+  message = status.message();
+  return status.ok() ? 0 : 1;
+}
+
+/// Why the last call of this thread failed; valid until the next call.
+const char *vitrifyEmulatorMessage() {
+  if (message.empty())
+    message = driverMessage();
+  return message.c_str();
+}
+
+void vitrifyEmulatorClearMessage() { message.clear(); }
+
+/// A JSON array of the launches since the last call (option "records" must be on); give it to vitrifyEmulatorFree.
+char *vitrifyEmulatorTakeRecords() {
+  std::string text = "[";
+  for (const LaunchRecord &record : takeLaunchRecords())
+    text += (text.size() > 1 ? ",\n" : "") + launchRecordJson(record);
+  return copyOut(text + "]");
+}
+
+/// The launches since the last call as tables of counters and reports for people.
+char *vitrifyEmulatorTakeRecordsAsText() {
+  std::string text;
+  for (const LaunchRecord &record : takeLaunchRecords()) {
+    for (const Report &report : record.result.reports)
+      text += formatReport(report);
+    if (!record.result.counters.kernel.empty())
+      text += formatCounters(record.result.counters, *record.chip);
+  }
+  return copyOut(text);
+}
+
+void vitrifyEmulatorFree(char *text) { std::free(text); }
+}
