@@ -1,0 +1,267 @@
+"""Runs PTX on an emulated GPU with numpy arrays: no GPU, no CUDA toolkit, no compile step.
+
+    import numpy as np
+    from vitrify import emulator
+
+    x = np.arange(1000, dtype=np.float32)
+    y = np.ones_like(x)
+    result = emulator.run(ptx, "axpy", grid=4, block=256, arrays=[np.int32(1000), np.float32(2), x, y], counters=True)
+    print(y[:4], result.reports, result.counters["warp_instructions"])
+
+Arrays are copied to the device before the launch and back into themselves after it. Everything the checks find is in
+`result.reports`; a fault that ends the kernel raises EmulatorError, with the reports so far.
+"""
+import ctypes
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vitrify.errors import VitrifyError
+
+_BESIDE = Path(__file__).resolve().parents[2] / "build" / "lib" / "emulator" / "libcuda.so.1"
+_MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+_SHARED_WITHOUT_ASKING = 48 << 10
+_ALL_DEVICES = "RTX 4090,L4,H100,B200,RTX 5090"
+_DEFAULTS = {"checks": "all", "kernels": "", "limit": 100, "seed": 0, "approx": "exact", "arithmetic": "chip", "threads": 0,
+             "counters": "off", "quiet": "on", "max_instructions": 0, "on_fault": "stop"}
+
+
+class EmulatorError(VitrifyError):
+    """A call of the emulated driver failed. `result` holds what was found, when a kernel ran."""
+
+    def __init__(self, message, result=None):
+        super().__init__(message)
+        self.result = result
+
+
+@dataclass(frozen=True)
+class Empty:
+    """An array without contents: reading an element that the kernel did not write is reported."""
+
+    shape: tuple
+    dtype: object
+
+
+@dataclass
+class Result:
+    """What a launch did. `arrays` holds the arrays after it, in the order of the arguments; scalars are None."""
+
+    arrays: list = field(default_factory=list)
+    reports: list = field(default_factory=list)
+    faults: int = 0
+    counters: dict | None = None
+    error: int = 0
+    message: str = ""
+
+
+class _Driver:
+    """The library, loaded once, and one context a chip."""
+
+    def __init__(self):
+        path = os.environ.get("VITRIFY_EMULATOR_LIBRARY") or str(_BESIDE)
+        try:
+            self.library = ctypes.CDLL(path)
+        except OSError as error:
+            raise EmulatorError(f"cannot load {path}: {error}; build it with make build, or set VITRIFY_EMULATOR_LIBRARY") from None
+        self.library.vitrifyEmulatorMessage.restype = ctypes.c_char_p
+        self.library.vitrifyEmulatorTakeRecords.restype = ctypes.c_void_p
+        self.library.vitrifyEmulatorFree.argtypes = [ctypes.c_void_p]
+        self.library.vitrifyEmulatorFree.restype = None
+        self.library.vitrifyEmulatorClearMessage.restype = None
+        self.contexts = {}
+        self.option("devices", os.environ.get("VITRIFY_EMULATOR_DEVICES", _ALL_DEVICES))
+        self.option("records", "on")
+        self.call("cuInit", 0)
+        count = ctypes.c_int()
+        self.call("cuDeviceGetCount", ctypes.byref(count))
+        self.count = count.value
+
+    def message(self):
+        return (self.library.vitrifyEmulatorMessage() or b"").decode(errors="replace")
+
+    def option(self, name, value):
+        if self.library.vitrifyEmulatorSetOption(name.encode(), str(value).encode()):
+            raise EmulatorError(self.message())
+
+    def call(self, name, *arguments):
+        self.library.vitrifyEmulatorClearMessage()
+        result = getattr(self.library, name)(*arguments)
+        if result:
+            text = ctypes.c_char_p()
+            self.library.cuGetErrorName(result, ctypes.byref(text))
+            message = self.message()
+            raise EmulatorError(f"{name}: {(text.value or b'?').decode()}" + (f": {message}" if message else ""))
+
+    def device_of(self, chip):
+        """Ordinal of a chip by name or by target."""
+        wanted = chip.lower().replace(" ", "")
+        known = []
+        for ordinal in range(self.count):
+            name = ctypes.create_string_buffer(64)
+            major, minor = ctypes.c_int(), ctypes.c_int()
+            self.call("cuDeviceGetName", name, 64, ordinal)
+            self.call("cuDeviceComputeCapability", ctypes.byref(major), ctypes.byref(minor), ordinal)
+            title = name.value.decode().removesuffix(" (emulated)")
+            target = f"sm_{major.value}{minor.value}"
+            if wanted in (title.lower().replace(" ", ""), target, target + "a"):
+                return ordinal
+            known.append(f"{title} ({target})")
+        raise EmulatorError(f"unknown chip {chip!r}, expected one of {', '.join(known)}")
+
+    def records(self):
+        pointer = self.library.vitrifyEmulatorTakeRecords()
+        try:
+            return json.loads(ctypes.string_at(pointer).decode())
+        finally:
+            self.library.vitrifyEmulatorFree(pointer)
+
+
+_driver = None
+
+
+def _get():
+    global _driver
+    if _driver is None:
+        _driver = _Driver()
+    return _driver
+
+
+def chips():
+    """Names of the chips that can be emulated."""
+    driver = _get()
+    names = []
+    for ordinal in range(driver.count):
+        name = ctypes.create_string_buffer(64)
+        driver.call("cuDeviceGetName", name, 64, ordinal)
+        names.append(name.value.decode().removesuffix(" (emulated)"))
+    return names
+
+
+def _triple(value, what):
+    values = (value,) if isinstance(value, (int, np.integer)) else tuple(value)
+    if not 1 <= len(values) <= 3 or any(int(v) < 1 for v in values):
+        raise EmulatorError(f"{what}: expected one to three positive numbers, found {value!r}")
+    return [int(v) for v in values] + [1] * (3 - len(values))
+
+
+def _image(ptx):
+    if isinstance(ptx, (bytes, bytearray)):
+        return bytes(ptx) + b"\0"
+    if isinstance(ptx, Path):
+        return ptx.read_bytes() + b"\0"
+    return str(ptx).encode() + b"\0"
+
+
+def _scalar(value, size, index):
+    """Bytes of a number for a parameter of `size` bytes."""
+    if isinstance(value, np.generic):
+        data = value.tobytes()
+    elif isinstance(value, (bool, int)):
+        if size not in (1, 2, 4, 8) or not -(1 << (8 * size - 1)) <= value < 1 << (8 * size):
+            raise EmulatorError(f"argument {index}: {value} does not fit a parameter of {size} bytes")
+        data = (int(value) % (1 << (8 * size))).to_bytes(size, "little")
+    elif isinstance(value, float):
+        if size not in (2, 4, 8):
+            raise EmulatorError(f"argument {index}: a float for a parameter of {size} bytes")
+        data = np.array(value, {2: np.float16, 4: np.float32, 8: np.float64}[size]).tobytes()
+    elif isinstance(value, (bytes, bytearray)):
+        data = bytes(value)
+    else:
+        raise EmulatorError(f"argument {index}: expected an array, a number, bytes or Empty, found {type(value).__name__}")
+    if len(data) != size:
+        raise EmulatorError(f"argument {index}: the parameter has {size} bytes, found {len(data)}")
+    return data
+
+
+def run(ptx, kernel, grid, block, arrays, *, shared=0, chip="sm_89", cooperative=False, check=True, counters=False, **options):
+    """Runs one kernel and returns a Result.
+
+    ptx: PTX text, a pathlib.Path to PTX or a fatbin, or the bytes of either. grid, block: a number or up to three.
+    arrays: the parameters in order: numpy arrays (C order; passed by address, changed in place), numpy or Python numbers
+    (a Python number takes the parameter's width), bytes (structs), Empty(shape, dtype).
+    shared: bytes of dynamic shared memory. chip: see chips(). check: raise when the kernel ends in an error.
+    options: checks, kernels, limit, seed, approx, arithmetic, threads, max_instructions, on_fault; see
+    vitrify-emulate --help.
+    """
+    unknown = set(options) - set(_DEFAULTS)
+    if unknown:
+        raise EmulatorError(f"unknown option {sorted(unknown)[0]!r}, expected one of {', '.join(sorted(_DEFAULTS))}")
+    grid, block = _triple(grid, "grid"), _triple(block, "block")
+    driver = _get()
+    for name, value in (_DEFAULTS | {"counters": "on" if counters else "off"} | options).items():
+        driver.option(name, value)
+    context = ctypes.c_void_p()
+    driver.call("cuCtxCreate_v2", ctypes.byref(context), 0, driver.device_of(chip))
+    try:
+        return _run_in_context(driver, ptx, kernel, grid, block, arrays, shared, cooperative, check)
+    finally:
+        driver.library.cuCtxDestroy_v2(context)
+
+
+def _place(driver, function, arrays):
+    """Device addresses of the arrays and the packed values of all parameters."""
+    addresses, values = [], []
+    for index, value in enumerate(arrays):
+        offset, size = ctypes.c_size_t(), ctypes.c_size_t()
+        if driver.library.cuFuncGetParamInfo(function, ctypes.c_size_t(index), ctypes.byref(offset), ctypes.byref(size)):
+            raise EmulatorError(f"argument {index}: the kernel has {index} parameters, found {len(arrays)} arguments")
+        if not isinstance(value, (np.ndarray, Empty)):
+            addresses.append(None)
+            values.append(_scalar(value, size.value, index))
+            continue
+        if size.value != 8:
+            raise EmulatorError(f"argument {index}: an array for a parameter of {size.value} bytes, expected 8")
+        if isinstance(value, np.ndarray) and not value.flags.c_contiguous:
+            raise EmulatorError(f"argument {index}: expected an array in C order without gaps")
+        nbytes = value.nbytes if isinstance(value, np.ndarray) else int(np.prod(value.shape)) * np.dtype(value.dtype).itemsize
+        if nbytes == 0:
+            raise EmulatorError(f"argument {index}: the array is empty")
+        address = ctypes.c_uint64()
+        driver.call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(nbytes))
+        if isinstance(value, np.ndarray):
+            driver.call("cuMemcpyHtoD_v2", address, ctypes.c_void_p(value.ctypes.data), ctypes.c_size_t(nbytes))
+        addresses.append(address)
+        values.append(address.value.to_bytes(8, "little"))
+    extra = ctypes.c_size_t()
+    if not driver.library.cuFuncGetParamInfo(function, ctypes.c_size_t(len(arrays)), ctypes.byref(extra), ctypes.byref(extra)):
+        raise EmulatorError(f"the kernel has more parameters than the {len(arrays)} arguments")
+    return addresses, values
+
+
+def _run_in_context(driver, ptx, kernel, grid, block, arrays, shared, cooperative, check):
+    module, function = ctypes.c_void_p(), ctypes.c_void_p()
+    image = _image(ptx)
+    driver.call("cuModuleLoadData", ctypes.byref(module), image)
+    driver.call("cuModuleGetFunction", ctypes.byref(function), module, kernel.encode())
+    addresses, values = _place(driver, function, arrays)
+    if shared > _SHARED_WITHOUT_ASKING:
+        driver.call("cuFuncSetAttribute", function, _MAX_DYNAMIC_SHARED, shared)
+    buffers = [ctypes.create_string_buffer(data, len(data)) for data in values]
+    params = (ctypes.c_void_p * (len(buffers) + 1))(*[ctypes.addressof(b) for b in buffers], None)
+    driver.records()
+    launch = [function, *grid, *block, shared, None, params]
+    if cooperative:
+        driver.call("cuLaunchCooperativeKernel", *launch)
+    else:
+        driver.call("cuLaunchKernel", *launch, None)
+    error = driver.library.cuCtxSynchronize()
+    result = Result(error=error)
+    for record in driver.records():
+        result.reports += record["reports"]
+        result.faults += record["faults"]
+        result.counters = record.get("counters", result.counters)
+        result.message = record["message"] or result.message
+    for value, address in zip(arrays, addresses):
+        if address is None:
+            result.arrays.append(None)
+            continue
+        out = value if isinstance(value, np.ndarray) else np.zeros(value.shape, value.dtype)
+        result.arrays.append(out)
+        if not error and out.flags.writeable:
+            driver.call("cuMemcpyDtoH_v2", ctypes.c_void_p(out.ctypes.data), address, ctypes.c_size_t(out.nbytes))
+    if error and check:
+        raise EmulatorError(f"kernel {kernel}: {result.message or error}", result)
+    return result
