@@ -94,6 +94,10 @@ void fillSpecials(GridState &grid, Cta &cta, Warp &w) {
       uint64_t value = 0;
       if (name == "%nwarpid")
         value = uint64_t(p.chip->warpsPerSM());
+      else if (name == "%envreg1")
+        value = grid.config.gridWorkspace >> 32;
+      else if (name == "%envreg2")
+        value = grid.config.gridWorkspace & 0xffffffffu;
       else if (name == "%smid")
         value = sm;
       else if (name == "%nsmid")

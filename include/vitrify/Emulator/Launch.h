@@ -70,6 +70,7 @@ struct LaunchConfig {
   Dim3 grid, block;
   uint32_t dynamicShared = 0;
   bool cooperative = false;
+  uint64_t gridWorkspace = 0; ///< %envreg1 (high half) and %envreg2: where cooperative groups keep the grid's barrier
 };
 
 /// Runs the grid. `params` is the packed parameter buffer of FunctionInfo::params. Blocks until the grid is done;

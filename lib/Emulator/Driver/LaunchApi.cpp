@@ -86,7 +86,7 @@ void publish(DriverState &s, const DriverOptions &options, LaunchRecord record) 
   if (options.printReports)
     for (const Report &report : record.result.reports)
       std::fputs(formatReport(report).c_str(), stderr);
-  if (options.printCounters)
+  if (options.printReports && options.printCounters)
     std::fputs(formatCounters(record.result.counters, *record.chip).c_str(), stderr);
   std::string line = options.reportPath.empty() ? std::string() : launchRecordJson(record) + "\n";
   Lock lock(s.mutex); // one line at a time
@@ -172,11 +172,24 @@ CUresult runLaunch(Context &context, const PreparedLaunch &prepared) {
       std::none_of(options.kernels.begin(), options.kernels.end(),
                    [&](const std::string &part) { return prepared.kernel.find(part) != std::string::npos; }))
     options.launch.checks = CheckNone;
+  // Cooperative groups find the grid's barrier through two registers (CUDA's driver_abi.h: size, then the barrier).
+  LaunchConfig config = prepared.config;
+  DeviceMemory &memory = memoryOf(context);
+  if (config.cooperative) {
+    auto workspace = memory.allocate(16, AllocationKind::Global, "grid workspace");
+    if (!workspace)
+      return fail(CUDA_ERROR_OUT_OF_MEMORY, workspace.status());
+    config.gridWorkspace = *workspace;
+    const uint32_t start[4] = {16, 0, 0, 0};
+    (void)memory.copyToDevice(config.gridWorkspace, start, sizeof start);
+  }
   LaunchRecord record;
   record.kernel = prepared.kernel;
   record.device = context.device->ordinal;
   record.chip = context.device->chip;
-  record.result = launch(*prepared.module, prepared.kernel, prepared.config, prepared.params, options.launch);
+  record.result = launch(*prepared.module, prepared.kernel, config, prepared.params, options.launch);
+  if (config.gridWorkspace)
+    (void)memory.free(config.gridWorkspace);
   auto error = CUresult(record.result.error);
   std::string message = record.result.message;
   publish(s, options, std::move(record));
