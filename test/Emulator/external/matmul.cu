@@ -143,17 +143,15 @@ __global__ void matmul_tf32(const float *a, const float *b, float *c, int n, int
   wmma::store_matrix_sync(c + blockIdx.y * 16 * n + blockIdx.x * 16, fc, n, wmma::mem_row_major);
 }
 
+// One warp makes an 8 x 8 tile.
 __global__ void matmul_f64(const double *a, const double *b, double *c, int n, int k) {
-  wmma::fragment<wmma::matrix_a, 8, 8, 4, double, wmma::row_major> fa;
-  wmma::fragment<wmma::matrix_b, 8, 8, 4, double, wmma::row_major> fb;
-  wmma::fragment<wmma::accumulator, 8, 8, 4, double> fc;
-  wmma::fill_fragment(fc, 0.0);
-  for (int i = 0; i < k; i += 4) {
-    wmma::load_matrix_sync(fa, a + blockIdx.y * 8 * k + i, k);
-    wmma::load_matrix_sync(fb, b + i * n + blockIdx.x * 8, n);
-    wmma::mma_sync(fc, fa, fb, fc);
-  }
-  wmma::store_matrix_sync(c + blockIdx.y * 8 * n + blockIdx.x * 8, fc, n, wmma::mem_row_major);
+  int lane = threadIdx.x, row = blockIdx.y * 8 + lane / 4, column = blockIdx.x * 8 + lane / 4;
+  double d[2] = {};
+  for (int i = 0; i < k; i += 4)
+    asm volatile("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0,%1}, {%2}, {%3}, {%0,%1};"
+                 : "+d"(d[0]), "+d"(d[1]) : "d"(a[row * k + i + lane % 4]), "d"(b[(i + lane % 4) * n + column]));
+  c[row * n + blockIdx.x * 8 + lane % 4 * 2] = d[0];
+  c[row * n + blockIdx.x * 8 + lane % 4 * 2 + 1] = d[1];
 }
 
 __global__ void dot_dp4a(const int *a, const int *b, int *c, int n, int words) {
