@@ -6,6 +6,7 @@ from pathlib import Path
 from vitrify.calibration import METHODS, observe, write_ranges
 from vitrify.errors import VitrifyError
 from vitrify.images import load_inputs
+from vitrify.targets import host_target
 from vitrify.tools import run_tool
 from vitrify.workspace import module_of
 
@@ -14,7 +15,7 @@ PRECISIONS = ("f32", "bf16", "fp8")
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """How to compile. Targets are names such as x86-64-v4-bf16 (none: the tool's default); keep: "PRECISION:PATTERN" rules by layer name."""
+    """How to compile. Targets are names such as x86-64-v4-bf16 (none: the best that this machine runs); keep: "PRECISION:PATTERN" rules by layer name."""
 
     precision: str = "fp8"
     targets: tuple[str, ...] = ()
@@ -41,7 +42,8 @@ def calibrate(module, inputs, ranges, method="amax", limit=200):
 
 def compile_module(module, output, options=CompileOptions(), ranges=None):
     """model.mlir (with ranges.json for FP8) to a bundle; returns what the compiler printed."""
-    arguments = [module, "-o", output, f"--precision={options.precision}", *(f"--target={t}" for t in options.targets), *(f"--keep={k}" for k in options.keep)]
+    targets = options.targets or (host_target(),)
+    arguments = [module, "-o", output, f"--precision={options.precision}", *(f"--target={t}" for t in targets), *(f"--keep={k}" for k in options.keep)]
     return run_tool("vitrify-compile", arguments + ([f"--ranges={ranges}"] if ranges else []))
 
 
