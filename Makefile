@@ -17,6 +17,7 @@ setup:
 
 configure: setup
 	@test -f build/build.ninja || cmake --preset release >build/configure.log 2>&1 || { cat build/configure.log; exit 1; }
+	@ninja -C build --quiet build.ninja
 
 build: configure
 	@ninja -C build --quiet
