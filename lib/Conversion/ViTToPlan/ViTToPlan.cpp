@@ -43,6 +43,7 @@ private:
   unsigned bufferOf(Value value, DType dtype, StringRef numeric);
   unsigned kernelIndex(const KernelSpec &spec);
   FailureOr<unsigned> weightIndex(Operation *user, Value value, StringRef layout);
+  FailureOr<unsigned> weightIndex(Operation *user, StringRef name, RankedTensorType type, StringRef layout);
   std::string nameOf(Value value) const;
   FailureOr<PlanOperand> read(Operation *op, const KernelOperand &operand);
 
@@ -124,15 +125,17 @@ FailureOr<unsigned> Planner::weightIndex(Operation *user, Value value, StringRef
   auto get = value.getDefiningOp<vit::GetOp>();
   if (!get)
     return user->emitOpError() << "reads as a weight what is none";
-  std::string name = get.getName().str();
+  return weightIndex(get, get.getName(), cast<RankedTensorType>(value.getType()), layout);
+}
+
+FailureOr<unsigned> Planner::weightIndex(Operation *user, StringRef name, RankedTensorType type, StringRef layout) {
   for (auto [i, weight] : llvm::enumerate(out.plan.weights))
     if (weight.name == name && weight.layout == layout)
       return i;
-  auto type = cast<RankedTensorType>(value.getType());
   auto dtype = dtypeOf(type.getElementType());
   if (!dtype)
-    return get.emitOpError() << "has an element type that no bundle stores: " << type.getElementType();
-  PlanWeight weight{name, name, *dtype, {type.getShape().begin(), type.getShape().end()}, layout.str()};
+    return user->emitOpError() << "has an element type that no bundle stores: " << type.getElementType();
+  PlanWeight weight{name.str(), name.str(), *dtype, {type.getShape().begin(), type.getShape().end()}, layout.str()};
   out.plan.weights.push_back(std::move(weight));
   return out.plan.weights.size() - 1;
 }
@@ -214,6 +217,12 @@ LogicalResult Planner::planOp(Operation *op) {
       step.reads.push_back(*memory);
     } else {
       unsigned buffer = bufferOf(op->getResult(operand.index), operand.dtype, operand.numeric);
+      // The scale of a buffer is stored for whoever looks at it: kernels take its reciprocal or its product.
+      if (const std::string &scale = program.buffers[buffer].scale; !scale.empty()) {
+        auto weight = SymbolTable::lookupNearestSymbolFrom<vit::WeightOp>(op, StringAttr::get(op->getContext(), scale));
+        if (!weight || failed(weightIndex(op, scale, cast<RankedTensorType>(weight.getType()), "nk")))
+          return op->emitOpError() << "has a scale '" << scale << "' that is no weight";
+      }
       step.writes.push_back({buffer, PlanExpr(0)});
     }
   }

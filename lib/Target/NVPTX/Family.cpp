@@ -115,7 +115,7 @@ std::string nvptx::keyOf(Operation *op, const Arguments &arguments) {
     os << value.getType() << (isWeight(value) ? " w " : " ") << arguments.rowStride[i] << "; ";
   os << ") -> (" << op->getResultTypes() << ") ";
   for (NamedAttribute attribute : op->getAttrDictionary())
-    if (attribute.getName() != "layers")
+    if (attribute.getName() != "layers" && !attribute.getName().getValue().starts_with("vit."))
       os << attribute.getName().getValue() << "=" << attribute.getValue() << ' ';
   // Values of the region are numbered in order: names and positions in the function do not matter.
   DenseMap<Value, unsigned> number;
