@@ -26,7 +26,7 @@ def step(text, start):
 
 
 def weight_bytes(bundle):
-    return json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["weights"]["tensorBytes"]
+    return json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["weights"]["tensor_bytes"]
 
 
 def classify(bundle, array, count):
@@ -53,7 +53,7 @@ def picture(path, images, labels, logits, errors):
         axis.imshow(images[i], cmap="gray_r")
         axis.set_axis_off()
         right_answer = fp8[i] == labels[i]
-        note = f"fp8: {fp8[i]}" + ("" if f32[i] == fp8[i] else f", f32: {f32[i]}") + ("" if right_answer else f" (is {labels[i]})")
+        note = f"{fp8[i]}" if right_answer else f"{fp8[i]}, is {labels[i]}" + ("" if f32[i] == fp8[i] else f"\n(f32: {f32[i]})")
         axis.set_title(note, fontsize=8, color="black" if right_answer else "firebrick")
     left.suptitle("answers of the FP8 bundle", fontsize=11)
     axis = right.subplots()

@@ -11,15 +11,14 @@ E4M3_MAX = 448.0
 
 
 def evaluate(module, x, visit=None):
-    """Results of @forward on x. visit(layers, array) sees each named value; layers is the list of the names that the value implements."""
+    """Results of @forward on x. visit(layers, array) sees each named value in order; layers is the list of the names that the value implements."""
     with tempfile.TemporaryDirectory(prefix="vitrify-") as folder:
         folder = Path(folder)
         np.save(folder / "x.npy", x)
         arguments = [module, f"--input={folder / 'x.npy'}", f"--output={folder / 'y.npy'}"]
-        run_tool("vitrify-evaluate", arguments + ([f"--values={folder / 'values'}"] if visit else []))
-        if visit:
-            for path in sorted((folder / "values").iterdir()):
-                visit(path.name.removesuffix(".npy").split("+"), np.load(path))
+        printed = run_tool("vitrify-evaluate", arguments + ([f"--values={folder / 'values'}"] if visit else []))
+        for name in printed.splitlines() if visit else ():
+            visit(name.split("+"), np.load(folder / "values" / f"{name}.npy"))
         return np.load(folder / "y.npy")
 
 

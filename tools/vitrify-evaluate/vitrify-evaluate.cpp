@@ -27,7 +27,7 @@ int main(int argc, char **argv) {
   cl::list<std::string> inputs("input", cl::desc("npy file of an argument, in order"), cl::cat(category));
   cl::list<std::string> outputs("output", cl::desc("npy file for a result, in order"), cl::cat(category));
   cl::opt<std::string> entry("entry", cl::desc("function to run"), cl::init("forward"), cl::cat(category));
-  cl::opt<std::string> values("values", cl::desc("folder for every layer's value: NAMES[.RESULT].npy, names joined by +"), cl::cat(category));
+  cl::opt<std::string> values("values", cl::desc("folder for every layer's value: NAMES[.RESULT].npy, names joined by +; printed in order"), cl::cat(category));
   cl::HideUnrelatedOptions(category);
   cl::ParseCommandLineOptions(argc, argv, "evaluates a function of a vit module by the reference interpreter\n\n"
       "example: vitrify-evaluate model.mlir --input x.npy --output y.npy --values layers/\n");
@@ -72,6 +72,7 @@ int main(int argc, char **argv) {
     interpreter.setObserver([&](Operation *op, ArrayAttr layers, unsigned number, const vit::RefTensor &tensor) {
       std::string name = llvm::join(layers.getAsValueRange<StringAttr>(), "+") + (op->getNumResults() > 1 ? "." + std::to_string(number) : "");
       write(values + "/" + name + ".npy", tensor);
+      llvm::outs() << name << '\n';
     });
   FailureOr<std::vector<vit::RefTensor>> results = interpreter.run(function, std::move(arguments));
   if (failed(results))

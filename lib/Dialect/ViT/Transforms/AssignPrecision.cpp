@@ -111,6 +111,9 @@ std::pair<double, std::string> largestRange(Operation *op, const Ranges &seen) {
 
 void AssignPrecisionPass::assign(LayerOpInterface op, PrecisionKind asked, PrecisionKind sixteen, const Ranges *seen) {
   bool matrix = isa<LinearOp, AttentionOp, PatchEmbedOp>(op.getOperation());
+  // A matrix op with narrow operands was decided on when the module was first optimised.
+  if (matrix && llvm::any_of(op->getOperands().take_front(2), [](Value v) { return !getElementTypeOrSelf(v).isF32(); }))
+    return;
   PrecisionKind chosen = PrecisionKind::F32;
   std::string note;
   if (matrix) {

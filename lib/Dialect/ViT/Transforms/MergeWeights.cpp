@@ -5,6 +5,7 @@
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 #include "vitrify/Dialect/ViT/Transforms/Passes.h"
 
+#include "mlir/IR/AttrTypeSubElements.h"
 #include "mlir/IR/OperationSupport.h"
 
 namespace vitrify::vit {
@@ -48,11 +49,16 @@ class MergeWeightsPass : public vitrify::vit::impl::MergeWeightsBase<MergeWeight
         ++merged;
         changed = true;
       }
-      if (changed)
-        module.walk([&](GetOp get) {
-          if (StringAttr other = replacement.lookup(get.getNameAttr().getAttr()))
-            get.setNameAttr(FlatSymbolRefAttr::get(other));
-        });
+      if (!changed)
+        break;
+      // Not only vit.get names weights: so do the scales of E4M3 values.
+      AttrTypeReplacer replacer;
+      replacer.addReplacement([&](FlatSymbolRefAttr name) -> std::optional<Attribute> {
+        if (StringAttr other = replacement.lookup(name.getAttr()))
+          return FlatSymbolRefAttr::get(other);
+        return std::nullopt;
+      });
+      module.walk([&](Operation *op) { replacer.replaceElementsIn(op); });
     }
   }
 };
