@@ -2,6 +2,7 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
+#include "vitrify/Dialect/Plan/IR/Plan.h"
 #include "vitrify/Pipelines/Compiler.h"
 #include "vitrify/Pipelines/Pipelines.h"
 
@@ -15,5 +16,6 @@ int main(int argc, char **argv) {
   mlir::registerAllPasses();
   vitrify::registerVitrifyDialects(registry);
   vitrify::registerVitrifyPipelines();
+  registry.insert<vitrify::plan::PlanDialect>();
   return mlir::asMainReturnCode(mlir::MlirOptMain(argc, argv, "vitrify optimiser driver\n", registry));
 }
