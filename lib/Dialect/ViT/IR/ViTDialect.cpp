@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 
+#include "mlir/Dialect/Affine/IR/AffineOps.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Math/IR/Math.h"

@@ -18,7 +18,8 @@ def ViT_AttentionOp : ViT_EpilogueOp<"attention", [AttrSizedOperandSegments]> {
     Source: Vaswani et al., Attention Is All You Need, 2017, section 3.2.
 
     Constraints: (attention_c1) heads divide q's columns into hd, kv_heads divide heads; (attention_c2) k and v are
-    [Rk, kv_heads * hd]; (attention_c3) exactly one of uniform and cu_seqlens; (attention_c4) scale is finite and not 0;
+    [Rk, kv_heads * hd]; (attention_c3) exactly one of uniform and cu_seqlens_q, kv_uniform
+    and cu_seqlens_k only beside them, and as many segments of keys as of queries; (attention_c4) scale is finite and not 0;
     (attention_c5) key_mask has Rk elements where static; (attention_c6) the epilogue fits.
 
     Example: `%a = vit.attention %q, %k, %v heads 12 kv_heads 12 scale 0.125 uniform 197 layers ["b0.attn"]
@@ -56,7 +57,8 @@ def ViT_RopeOp : ViT_ComputeOp<"rope"> {
     s mod 3 = 1 and s < 3 H, w if s mod 3 = 2 and s < 3 W, else t. Angles in f32.
     Source: Su et al., RoFormer, 2021; the Qwen3-VL model code for the interleaved form.
 
-    Constraints: (rope_c1) head_dim divides the columns and is even (vision_2d: a multiple of 4); (rope_c2) positions
+    Constraints: (rope_c1) head_dim divides the columns and is even (vision_2d: a multiple of 4), and the
+    result has the input's type; (rope_c2) positions
     are [2, rows] or [3, rows]; (rope_c3) sections are given for mrope only and add up to hd / 2; (rope_c4) theta > 1.
 
     Example: `%r = vit.rope vision_2d %q, %pos head_dim 64 theta 1.0e4 layers ["b0.rope_q"]

@@ -15,8 +15,8 @@ def ViT_PatchEmbedOp : ViT_EpilogueOp<"patch_embed"> {
 
     Constraints: (patch_embed_c1) pixels have rank 4, [B, C, H, W]; (patch_embed_c2) the patch divides H and W where
     they are static; (patch_embed_c3) the weight is [D, C * ph * pw]; (patch_embed_c4) the result is
-    [B * H/ph * W/pw, D] where static; (patch_embed_c5) the epilogue fits the accumulator (see `epilogue_c1` to
-    `epilogue_c6` at `vit.linear`).
+    [B * H/ph * W/pw, D] where static; (patch_embed_c5) the epilogue fits the accumulator (see the constraints of
+    epilogues at `vit.linear`).
 
     Example:
     ```mlir
@@ -50,7 +50,7 @@ def ViT_AssembleTokensOp : ViT_ComputeOp<"assemble_tokens", [AttrSizedOperandSeg
     `cu_seqlens` [images + 1] i32. Sources: ViT section 3.1; Darcet et al., Vision Transformers Need Registers, 2023.
 
     Constraints: (assemble_tokens_c1) exactly one of uniform and cu_seqlens; (assemble_tokens_c2) all operands have
-    the same D; (assemble_tokens_c3) with uniform P, position has P or T + P rows; (assemble_tokens_c4) the result has
+    the same D, and prefix and registers a static number of rows; (assemble_tokens_c3) with uniform P, position has P or T + P rows; (assemble_tokens_c4) the result has
     rows + images * (T + R) rows where static, and the element type of patches.
 
     Example: `%x = vit.assemble_tokens %p prefix(%cls : tensor<1x96xf32>) position(%pos : tensor<17x96xf32>)
@@ -124,7 +124,8 @@ def ViT_ScatterRowsOp : ViT_ComputeOp<"scatter_rows"> {
     Constraints: (scatter_rows_c1) x, source and result have the same D and element type; (scatter_rows_c2) index has
     as many elements as source has rows, where static; (scatter_rows_c3) the result has x's type.
 
-    Example: `%y = vit.scatter_rows set %x, %img, %at layers ["scatter"] : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?xi32>`
+    Example: `%y = vit.scatter_rows set %x, %img, %at layers ["scatter"]
+    : tensor<?x64xf32>, tensor<?x64xf32>, tensor<?xi32> -> tensor<?x64xf32>`
   }];
   let arguments = (ins ViT_ScatterModeAttr:$mode, ViT_FloatRows:$input, ViT_FloatRows:$source, ViT_Index1D:$index, StrArrayAttr:$layers);
   let results = (outs ViT_FloatRows:$result);

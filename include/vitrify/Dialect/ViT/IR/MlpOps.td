@@ -55,7 +55,7 @@ def ViT_LinearOp : ViT_EpilogueOp<"linear", [AttrSizedOperandSegments]> {
   }];
 }
 
-def ViT_YieldOp : ViT_Op<"yield", [Pure, Terminator]> {
+def ViT_YieldOp : ViT_Op<"yield", [Pure, Terminator, ParentOneOf<["WeightOp", "PatchEmbedOp", "LinearOp", "NormOp", "AttentionOp"]>]> {
   let summary = "ends an epilogue or a weight's region";
   let description = [{ Yields the values of the enclosing region, checked by the op that owns it. Example: `vit.yield %r : f32` }];
   let arguments = (ins Variadic<AnyType>:$operands);
@@ -87,7 +87,8 @@ def ViT_GluOp : ViT_ComputeOp<"glu"> {
 
     Constraints: (glu_c1) gate, up and the result have the same type.
 
-    Example: `%h = vit.glu silu %g, %u layers ["b0.glu"] : tensor<?x4096xf32>`
+    Example: `%h = vit.glu silu %g, %u layers ["b0.glu"]
+    : tensor<?x4096xf32>, tensor<?x4096xf32> -> tensor<?x4096xf32>`
   }];
   let arguments = (ins ViT_ActKindAttr:$kind, ViT_FloatRows:$gate, ViT_FloatRows:$up, StrArrayAttr:$layers);
   let results = (outs ViT_FloatRows:$result);

@@ -37,7 +37,7 @@ def ViT_Dialect : Dialect {
     Weights are not in the IR. `vit.source` names a file, `vit.weight` derives a tensor from it by a small region,
     `vit.get` makes it a value.
   }];
-  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::func::FuncDialect",
+  let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::func::FuncDialect",
                            "::mlir::tensor::TensorDialect", "::mlir::vector::VectorDialect"];
   let useDefaultAttributePrinterParser = 1;
 }

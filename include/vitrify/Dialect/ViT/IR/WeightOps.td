@@ -79,7 +79,7 @@ def ViT_ReadOp : ViT_Op<"read", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInt
 def ViT_LiteralOp : ViT_Op<"literal", [Pure, AllTypesMatch<["value", "result"]>]> {
   let summary = "a small constant tensor, such as a calibrated scale";
   let description = [{
-    Constraints: (literal_c1) the value has at most 65,536 elements (a splat counts as one).
+    Constraints: (literal_c1) the value has at most 65,536 elements (a splat counts as one); (literal_c2) they are dense.
 
     Example: `%s = vit.literal dense<0.0123> : tensor<1xf32>`
   }];
@@ -90,8 +90,10 @@ def ViT_LiteralOp : ViT_Op<"literal", [Pure, AllTypesMatch<["value", "result"]>]
 }
 
 class ViT_RecipeOp<string mnemonic> : ViT_Op<mnemonic, [Pure]> { let hasVerifier = 1; }
+/// A step that may turn out to change nothing.
+class ViT_FoldedRecipeOp<string mnemonic> : ViT_RecipeOp<mnemonic> { let hasFolder = 1; }
 
-def ViT_SliceOp : ViT_RecipeOp<"slice"> {
+def ViT_SliceOp : ViT_FoldedRecipeOp<"slice"> {
   let summary = "elements [begin, end) along an axis";
   let description = [{ Constraints: (slice_c1) 0 <= begin < end <= the axis's size; (slice_c2) the result's shape fits.
     Example: `%1 = vit.slice %0 axis 0 from 0 to 768 : tensor<2304x768xf32> -> tensor<768x768xf32>` }];
@@ -99,7 +101,7 @@ def ViT_SliceOp : ViT_RecipeOp<"slice"> {
   let results = (outs ViT_AnyTensor:$result);
   let assemblyFormat = "$input `axis` $axis `from` $begin `to` $end attr-dict `:` type($input) `->` type($result)";
 }
-def ViT_GatherOp : ViT_RecipeOp<"gather"> {
+def ViT_GatherOp : ViT_FoldedRecipeOp<"gather"> {
   let summary = "elements along an axis, chosen and ordered by index";
   let description = [{ Used to permute rows (GLU and rope pairs made adjacent) and to prune neurons.
     Constraints: (gather_c1) indices lie in the axis; (gather_c2) the result's shape fits.
@@ -108,7 +110,7 @@ def ViT_GatherOp : ViT_RecipeOp<"gather"> {
   let results = (outs ViT_AnyTensor:$result);
   let assemblyFormat = "$input `axis` $axis $indices attr-dict `:` type($input) `->` type($result)";
 }
-def ViT_ConcatOp : ViT_RecipeOp<"concat"> {
+def ViT_ConcatOp : ViT_FoldedRecipeOp<"concat"> {
   let summary = "tensors one after the other along an axis";
   let description = [{ Constraints: (concat_c1) equal element types and shapes but for the axis; (concat_c2) the result's
     axis is the sum. Example: `%3 = vit.concat %0, %1 axis 0 : tensor<8x4xf32>, tensor<8x4xf32> -> tensor<16x4xf32>` }];
@@ -116,21 +118,21 @@ def ViT_ConcatOp : ViT_RecipeOp<"concat"> {
   let results = (outs ViT_AnyTensor:$result);
   let assemblyFormat = "$inputs `axis` $axis attr-dict `:` type($inputs) `->` type($result)";
 }
-def ViT_TransposeOp : ViT_RecipeOp<"transpose"> {
+def ViT_TransposeOp : ViT_FoldedRecipeOp<"transpose"> {
   let summary = "a matrix with rows and columns exchanged";
   let description = [{ Constraints: (transpose_c1) rank 2, shape reversed. Example: `%1 = vit.transpose %0 : tensor<4x8xf32> -> tensor<8x4xf32>` }];
   let arguments = (ins ViT_AnyTensor:$input);
   let results = (outs ViT_AnyTensor:$result);
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
 }
-def ViT_ReshapeOp : ViT_RecipeOp<"reshape"> {
+def ViT_ReshapeOp : ViT_FoldedRecipeOp<"reshape"> {
   let summary = "the same elements, row-major, in another shape";
   let description = [{ Constraints: (reshape_c1) equal element types and counts. Example: `%1 = vit.reshape %0 : tensor<96x1x7x7xf32> -> tensor<96x49xf32>` }];
   let arguments = (ins ViT_AnyTensor:$input);
   let results = (outs ViT_AnyTensor:$result);
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
 }
-def ViT_CastOp : ViT_RecipeOp<"cast"> {
+def ViT_CastOp : ViT_FoldedRecipeOp<"cast"> {
   let summary = "another float type, rounded to nearest even";
   let description = [{ Not to E4M3, which needs a scale: see vit.round.
     Constraints: (cast_c1) equal shapes, float element types, the result is f32, f16 or bf16. Example: `%1 = vit.cast %0 : tensor<8xf32> -> tensor<8xbf16>` }];
@@ -156,7 +158,7 @@ def ViT_SumOp : ViT_RecipeOp<"sum"> {
 }
 def ViT_RecipOp : ViT_RecipeOp<"recip"> {
   let summary = "1 / x in f32";
-  let description = [{ Constraints: (recip_c1) f32 in and out, equal shapes. Example: `%i = vit.recip %s : tensor<1xf32>` }];
+  let description = [{ Constraints: (recip_c1) f32 in and out, equal shapes. Example: `%i = vit.recip %s : tensor<1xf32> -> tensor<1xf32>` }];
   let arguments = (ins RankedTensorOf<[F32]>:$input);
   let results = (outs RankedTensorOf<[F32]>:$result);
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
@@ -193,7 +195,7 @@ def ViT_DequantOp : ViT_RecipeOp<"dequant"> {
   let results = (outs RankedTensorOf<[F32]>:$result);
   let assemblyFormat = "$codes `,` $scale (`block` $block^)? attr-dict `:` type($codes) `,` type($scale) `->` type($result)";
 }
-def ViT_PadOp : ViT_RecipeOp<"pad"> {
+def ViT_PadOp : ViT_FoldedRecipeOp<"pad"> {
   let summary = "zeros appended along an axis up to a multiple";
   let description = [{ Constraints: (pad_c1) multiple >= 1; (pad_c2) the result's axis is rounded up to it.
     Example: `%1 = vit.pad %0 axis 1 to_multiple 16 : tensor<8x49xf32> -> tensor<8x64xf32>` }];
