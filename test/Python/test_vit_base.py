@@ -1,0 +1,61 @@
+"""A full-size ViT-B/16 with seeded weights: what compiling it costs, and that its answers are right."""
+import json
+import os
+import subprocess
+
+import numpy as np
+import pytest
+
+import seeded
+from vitrify.compile import calibrate
+from vitrify.importer import import_folder
+from vitrify.targets import host_target
+from vitrify.tools import find_tool, run_tool
+
+
+@pytest.fixture(scope="module")
+def vit_base(tmp_path_factory):
+    """model.mlir of a ViT-B, one input, and the reference interpreter's answer to it."""
+    from safetensors.numpy import save_file
+
+    root = tmp_path_factory.mktemp("vit-base")
+    config = seeded._config("vit", seeded.VIT, hidden_size=768, num_attention_heads=12, intermediate_size=3072, num_hidden_layers=12, image_size=224,
+                            patch_size=16, **seeded._classes(1000))
+    generator = np.random.default_rng(0)
+    tensors = {}
+    for name, shape in seeded.shapes(config).items():
+        value = generator.standard_normal(shape, dtype=np.float32)
+        if name.endswith("weight"):
+            value = 1 + value * np.float32(0.2) if "layernorm" in name else value * np.float32(np.prod(shape[1:]) ** -0.5 * 1.2)
+        else:
+            value *= np.float32(0.3)
+        tensors[seeded.stored_name(name, "legacy")] = value
+    (root / "m").mkdir()
+    (root / "m" / "config.json").write_text(json.dumps(config))
+    save_file(tensors, root / "m" / "model.safetensors")
+    import_folder(root / "m", root / "model.mlir")
+    np.save(root / "x.npy", generator.standard_normal((1, 3, 224, 224), dtype=np.float32))
+    calibrate(root / "model.mlir", [root / "x.npy"], root / "ranges.json")
+    run_tool("vitrify-evaluate", [root / "model.mlir", f"--input={root}/x.npy", f"--output={root}/expected.npy"])
+    return root
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16", "fp8"])
+def test_compile_and_run(precision, vit_base):
+    root = vit_base
+    bundle = root / f"{precision}.vitrify"
+    arguments = [root / "model.mlir", "-o", bundle, f"--precision={precision}", f"--ranges={root}/ranges.json", f"--target={host_target()}"]
+    process = subprocess.Popen([find_tool("vitrify-compile"), *map(str, arguments)])
+    _, status, used = os.wait4(process.pid, 0)
+    assert status == 0
+    # Processor time, which other processes do not lengthen; the wall time of one thread is no more.
+    assert used.ru_utime + used.ru_stime < 6
+    weights = (root / "m" / "model.safetensors").stat().st_size
+    assert used.ru_maxrss * 1024 < weights / 4 + (512 << 20)
+
+    run_tool("vitrify-run", [bundle, f"--input={root}/x.npy", f"--output={root}/y.npy"])
+    found, expected = np.load(root / "y.npy").astype(np.float64).ravel(), np.load(root / "expected.npy").astype(np.float64).ravel()
+    cosine = found @ expected / np.sqrt((found @ found) * (expected @ expected))
+    if precision == "f32":
+        assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+    assert cosine >= {"f32": 0.9999999, "bf16": 0.9999, "fp8": 0.995}[precision]
