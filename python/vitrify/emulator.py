@@ -65,7 +65,7 @@ class _Driver:
         try:
             self.library = ctypes.CDLL(path)
         except OSError as error:
-            raise EmulatorError(f"cannot load {path}: {error}; build it with make build, or set VITRIFY_EMULATOR_LIBRARY") from None
+            raise EmulatorError(f"cannot load {path}: {error}; run make build, or set VITRIFY_EMULATOR_LIBRARY") from None
         self.library.vitrifyEmulatorMessage.restype = ctypes.c_char_p
         self.library.vitrifyEmulatorTakeRecords.restype = ctypes.c_void_p
         self.library.vitrifyEmulatorFree.argtypes = [ctypes.c_void_p]
@@ -176,6 +176,87 @@ def _scalar(value, size, index):
     return data
 
 
+class Session:
+    """A module on a device, for many launches: `with Session(ptx) as session: session.run("k", 1, 32, [x])`.
+
+    After a fault that ended a kernel every further call fails, as CUDA's do: open a new session.
+    """
+
+    def __init__(self, ptx, *, chip="sm_89", counters=False, **options):
+        unknown = set(options) - set(_DEFAULTS)
+        if unknown:
+            raise EmulatorError(f"unknown option {sorted(unknown)[0]!r}, expected one of {', '.join(sorted(_DEFAULTS))}")
+        self.driver, self.context, self.module = _get(), ctypes.c_void_p(), ctypes.c_void_p()
+        for name, value in (_DEFAULTS | {"counters": "on" if counters else "off"} | options).items():
+            self.driver.option(name, value)
+        self.driver.call("cuCtxCreate_v2", ctypes.byref(self.context), 0, self.driver.device_of(chip))
+        try:
+            self.driver.call("cuModuleLoadData", ctypes.byref(self.module), _image(ptx))
+        except EmulatorError:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        """Frees the device's memory; a second time does nothing."""
+        if self.context:
+            self.driver.library.cuCtxDestroy_v2(self.context)
+            self.context = ctypes.c_void_p()
+
+    def run(self, kernel, grid, block, arrays, *, shared=0, cooperative=False, check=True):
+        """One launch; see run() for the parameters."""
+        grid, block = _triple(grid, "grid"), _triple(block, "block")
+        if not self.context:
+            raise EmulatorError("the session is closed")
+        driver, function = self.driver, ctypes.c_void_p()
+        driver.call("cuModuleGetFunction", ctypes.byref(function), self.module, kernel.encode())
+        addresses = []
+        try:
+            values = _place(driver, function, arrays, addresses)
+            if shared > _SHARED_WITHOUT_ASKING:
+                driver.call("cuFuncSetAttribute", function, _MAX_DYNAMIC_SHARED, shared)
+            buffers = [ctypes.create_string_buffer(data, len(data)) for data in values]
+            params = (ctypes.c_void_p * (len(buffers) + 1))(*[ctypes.addressof(b) for b in buffers], None)
+            driver.records()
+            launch = [function, *grid, *block, shared, None, params]
+            if cooperative:
+                driver.call("cuLaunchCooperativeKernel", *launch)
+            else:
+                driver.call("cuLaunchKernel", *launch, None)
+            result = self._collect(arrays, addresses)
+        finally:
+            for address in addresses:
+                if address is not None:
+                    driver.library.cuMemFree_v2(address)
+        if result.error and check:
+            raise EmulatorError(f"kernel {kernel}: {result.message or result.error}", result)
+        return result
+
+    def _collect(self, arrays, addresses):
+        """Waits for the launch; its records and the arrays after it."""
+        driver = self.driver
+        result = Result(error=driver.library.cuCtxSynchronize())
+        for record in driver.records():
+            result.reports += record["reports"]
+            result.faults += record["faults"]
+            result.counters = record.get("counters", result.counters)
+            result.message = record["message"] or result.message
+        for value, address in zip(arrays, addresses):
+            if address is None:
+                result.arrays.append(None)
+                continue
+            out = value if isinstance(value, np.ndarray) else np.zeros(value.shape, value.dtype)
+            result.arrays.append(out)
+            if not result.error and out.flags.writeable:
+                driver.call("cuMemcpyDtoH_v2", ctypes.c_void_p(out.ctypes.data), address, ctypes.c_size_t(out.nbytes))
+        return result
+
+
 def run(ptx, kernel, grid, block, arrays, *, shared=0, chip="sm_89", cooperative=False, check=True, counters=False, **options):
     """Runs one kernel and returns a Result.
 
@@ -186,24 +267,13 @@ def run(ptx, kernel, grid, block, arrays, *, shared=0, chip="sm_89", cooperative
     options: checks, kernels, limit, seed, approx, arithmetic, threads, max_instructions, on_fault; see
     vitrify-emulate --help.
     """
-    unknown = set(options) - set(_DEFAULTS)
-    if unknown:
-        raise EmulatorError(f"unknown option {sorted(unknown)[0]!r}, expected one of {', '.join(sorted(_DEFAULTS))}")
-    grid, block = _triple(grid, "grid"), _triple(block, "block")
-    driver = _get()
-    for name, value in (_DEFAULTS | {"counters": "on" if counters else "off"} | options).items():
-        driver.option(name, value)
-    context = ctypes.c_void_p()
-    driver.call("cuCtxCreate_v2", ctypes.byref(context), 0, driver.device_of(chip))
-    try:
-        return _run_in_context(driver, ptx, kernel, grid, block, arrays, shared, cooperative, check)
-    finally:
-        driver.library.cuCtxDestroy_v2(context)
+    with Session(ptx, chip=chip, counters=counters, **options) as session:
+        return session.run(kernel, grid, block, arrays, shared=shared, cooperative=cooperative, check=check)
 
 
-def _place(driver, function, arrays):
-    """Device addresses of the arrays and the packed values of all parameters."""
-    addresses, values = [], []
+def _place(driver, function, arrays, addresses):
+    """The values of all parameters as bytes; fills `addresses` with the arrays' device addresses, None for numbers."""
+    values = []
     for index, value in enumerate(arrays):
         offset, size = ctypes.c_size_t(), ctypes.c_size_t()
         if driver.library.cuFuncGetParamInfo(function, ctypes.c_size_t(index), ctypes.byref(offset), ctypes.byref(size)):
@@ -228,40 +298,4 @@ def _place(driver, function, arrays):
     extra = ctypes.c_size_t()
     if not driver.library.cuFuncGetParamInfo(function, ctypes.c_size_t(len(arrays)), ctypes.byref(extra), ctypes.byref(extra)):
         raise EmulatorError(f"the kernel has more parameters than the {len(arrays)} arguments")
-    return addresses, values
-
-
-def _run_in_context(driver, ptx, kernel, grid, block, arrays, shared, cooperative, check):
-    module, function = ctypes.c_void_p(), ctypes.c_void_p()
-    image = _image(ptx)
-    driver.call("cuModuleLoadData", ctypes.byref(module), image)
-    driver.call("cuModuleGetFunction", ctypes.byref(function), module, kernel.encode())
-    addresses, values = _place(driver, function, arrays)
-    if shared > _SHARED_WITHOUT_ASKING:
-        driver.call("cuFuncSetAttribute", function, _MAX_DYNAMIC_SHARED, shared)
-    buffers = [ctypes.create_string_buffer(data, len(data)) for data in values]
-    params = (ctypes.c_void_p * (len(buffers) + 1))(*[ctypes.addressof(b) for b in buffers], None)
-    driver.records()
-    launch = [function, *grid, *block, shared, None, params]
-    if cooperative:
-        driver.call("cuLaunchCooperativeKernel", *launch)
-    else:
-        driver.call("cuLaunchKernel", *launch, None)
-    error = driver.library.cuCtxSynchronize()
-    result = Result(error=error)
-    for record in driver.records():
-        result.reports += record["reports"]
-        result.faults += record["faults"]
-        result.counters = record.get("counters", result.counters)
-        result.message = record["message"] or result.message
-    for value, address in zip(arrays, addresses):
-        if address is None:
-            result.arrays.append(None)
-            continue
-        out = value if isinstance(value, np.ndarray) else np.zeros(value.shape, value.dtype)
-        result.arrays.append(out)
-        if not error and out.flags.writeable:
-            driver.call("cuMemcpyDtoH_v2", ctypes.c_void_p(out.ctypes.data), address, ctypes.c_size_t(out.nbytes))
-    if error and check:
-        raise EmulatorError(f"kernel {kernel}: {result.message or error}", result)
-    return result
+    return values
