@@ -1,0 +1,28 @@
+// RUN: vitrify-opt %s --vit-fold-qdq | FileCheck %s
+
+vit.weight @s : tensor<1xf32> { %0 = vit.literal dense<0.5> : tensor<1xf32>  vit.yield %0 : tensor<1xf32> }
+vit.weight @t : tensor<8x1xf32> { %0 = vit.literal dense<2.0> : tensor<8x1xf32>  vit.yield %0 : tensor<8x1xf32> }
+vit.weight @c : tensor<8x8xf8E4M3FN> { %0 = vit.literal dense<1.0> : tensor<8x8xf8E4M3FN>  vit.yield %0 : tensor<8x8xf8E4M3FN> }
+// CHECK: vit.weight @b0.fc1.out_scale : tensor<8xf32>
+// CHECK: vit.mul
+
+// CHECK-LABEL: func.func @folded
+func.func @folded(%x: tensor<?x8xf8E4M3FN>, %b: tensor<8xf32>) -> tensor<?x8xf32> {
+  %s = vit.get @s : tensor<1xf32>
+  %t = vit.get @t : tensor<8x1xf32>
+  %c = vit.get @c : tensor<8x8xf8E4M3FN>
+  // CHECK: %[[S:.*]] = vit.get @b0.fc1.out_scale
+  // CHECK-NOT: vit.dequantize
+  %0 = vit.dequantize %x, %s layers ["x"] : tensor<?x8xf8E4M3FN>, tensor<1xf32> -> tensor<?x8xf32>
+  %1 = vit.dequantize %c, %t layers ["w"] : tensor<8x8xf8E4M3FN>, tensor<8x1xf32> -> tensor<8x8xf32>
+  // CHECK: vit.linear %{{.*}}, %{{.*}} layers ["b0.fc1"] : tensor<?x8xf8E4M3FN>, tensor<8x8xf8E4M3FN> -> tensor<?x8xf32> epilogue(%[[S]] [(d0, d1) -> (d1)]
+  // CHECK-NEXT: ^bb0(%[[ACC:.*]]: f32, %[[F:.*]]: f32, %[[B:.*]]: f32):
+  // CHECK-NEXT: %[[M:.*]] = arith.mulf %[[ACC]], %[[F]]
+  // CHECK-NEXT: arith.addf %[[M]], %[[B]]
+  %2 = vit.linear %0, %1 layers ["b0.fc1"] : tensor<?x8xf32>, tensor<8x8xf32> -> tensor<?x8xf32> epilogue(%b [(m, n) -> (n)] : tensor<8xf32>) group 1 {
+  ^bb0(%acc: f32, %bias: f32):
+    %r = arith.addf %acc, %bias : f32
+    vit.yield %r : f32
+  }
+  return %2 : tensor<?x8xf32>
+}

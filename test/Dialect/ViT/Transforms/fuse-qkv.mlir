@@ -1,0 +1,57 @@
+// RUN: vitrify-opt %s --vit-fuse-qkv --split-input-file | FileCheck %s
+
+vit.weight @q : tensor<4x8xf32> { %0 = vit.literal dense<1.0> : tensor<4x8xf32>  vit.yield %0 : tensor<4x8xf32> }
+vit.weight @k : tensor<6x8xf32> { %0 = vit.literal dense<2.0> : tensor<6x8xf32>  vit.yield %0 : tensor<6x8xf32> }
+vit.weight @qb : tensor<4xf32> { %0 = vit.literal dense<3.0> : tensor<4xf32>  vit.yield %0 : tensor<4xf32> }
+vit.weight @kb : tensor<6xf32> { %0 = vit.literal dense<4.0> : tensor<6xf32>  vit.yield %0 : tensor<6xf32> }
+// CHECK: vit.weight @b0.qk.w : tensor<10x8xf32>
+// CHECK: vit.concat %{{.*}}, %{{.*}} axis 0 : tensor<4x8xf32>, tensor<6x8xf32> -> tensor<10x8xf32>
+// CHECK: vit.weight @b0.qk.b : tensor<10xf32>
+
+// One linear of both weights, slices of its result.
+// CHECK-LABEL: func.func @joined
+func.func @joined(%x: tensor<?x8xf32>) -> (tensor<?x4xf32>, tensor<?x6xf32>) {
+  %q = vit.get @q : tensor<4x8xf32>
+  %k = vit.get @k : tensor<6x8xf32>
+  %qb = vit.get @qb : tensor<4xf32>
+  %kb = vit.get @kb : tensor<6xf32>
+  // CHECK: %[[W:.*]] = vit.get @b0.qk.w
+  // CHECK: %[[B:.*]] = vit.get @b0.qk.b
+  // CHECK: %[[ALL:.*]] = vit.linear %{{.*}}, %[[W]] layers ["b0.q", "b0.k"]{{.*}} -> tensor<?x10xf32> epilogue(%[[B]]
+  // CHECK: tensor.extract_slice %[[ALL]][0, 0] [%{{.*}}, 4] [1, 1]
+  // CHECK: tensor.extract_slice %[[ALL]][0, 4] [%{{.*}}, 6] [1, 1]
+  %0 = vit.linear %x, %q layers ["b0.q"] : tensor<?x8xf32>, tensor<4x8xf32> -> tensor<?x4xf32> epilogue(%qb [(m, n) -> (n)] : tensor<4xf32>) group 1 {
+  ^bb0(%acc: f32, %b: f32):
+    %r = arith.addf %acc, %b : f32
+    vit.yield %r : f32
+  }
+  %1 = vit.linear %x, %k layers ["b0.k"] : tensor<?x8xf32>, tensor<6x8xf32> -> tensor<?x6xf32> epilogue(%kb [(m, n) -> (n)] : tensor<6xf32>) group 1 {
+  ^bb0(%acc: f32, %b: f32):
+    %r = arith.addf %acc, %b : f32
+    vit.yield %r : f32
+  }
+  return %0, %1 : tensor<?x4xf32>, tensor<?x6xf32>
+}
+
+// -----
+
+vit.weight @q : tensor<4x8xf32> { %0 = vit.literal dense<1.0> : tensor<4x8xf32>  vit.yield %0 : tensor<4x8xf32> }
+vit.weight @k : tensor<4x8xf32> { %0 = vit.literal dense<2.0> : tensor<4x8xf32>  vit.yield %0 : tensor<4x8xf32> }
+
+// Another input, another epilogue and a gate's linear stay apart.
+// CHECK-LABEL: func.func @apart
+// CHECK-COUNT-4: vit.linear
+// CHECK-NOT: tensor.extract_slice
+func.func @apart(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>) -> (tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>) {
+  %q = vit.get @q : tensor<4x8xf32>
+  %k = vit.get @k : tensor<4x8xf32>
+  %0 = vit.linear %x, %q layers ["b0.q"] : tensor<?x8xf32>, tensor<4x8xf32> -> tensor<?x4xf32>
+  %1 = vit.linear %y, %k layers ["b0.k"] : tensor<?x8xf32>, tensor<4x8xf32> -> tensor<?x4xf32>
+  %2 = vit.linear %x, %k layers ["b0.v"] : tensor<?x8xf32>, tensor<4x8xf32> -> tensor<?x4xf32> epilogue() group 1 {
+  ^bb0(%acc: f32):
+    %r = vit.act relu %acc : f32
+    vit.yield %r : f32
+  }
+  %3 = vit.linear %x, %k layers ["b0.gate"] : tensor<?x8xf32>, tensor<4x8xf32> -> tensor<?x4xf32>
+  return %0, %1, %2, %3 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
+}
