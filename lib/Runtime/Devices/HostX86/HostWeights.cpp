@@ -13,6 +13,7 @@ using namespace vitrify;
 namespace {
 
 constexpr uint64_t kAlign = 64;
+constexpr uint64_t kGroup = uint64_t(8) << 20; ///< of the file's bytes packed at a time
 constexpr uint64_t kPiece = uint64_t(1) << 20; ///< the digests' chunk, so that two threads seldom hash the same one
 
 uint64_t alignUp(uint64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
@@ -58,14 +59,35 @@ Status HostWeights::require(const std::vector<uint32_t> &weights, ThreadPool &po
   for (uint32_t weight : weights)
     if (Slot &slot = slots[slotOf[weight]]; !done(slot) && seen.insert(slotOf[weight]).second)
       missing.push_back(&slot);
-  VITRIFY_RETURN_IF_ERROR(verify(missing, pool, stop));
-  for (Slot *slot : missing)
+  uint64_t bytes = 0;
+  for (const Slot *slot : missing)
+    bytes += slot->direct || lowMemory ? 0 : alignUp(slot->packedBytes);
+  VITRIFY_ASSIGN_OR_RETURN(HostBlock block, HostBlock::allocate(bytes, "the weights of this program"));
+  // Some at a time, so that the file's pages and the packed weights are never in memory together as a whole.
+  std::byte *out = block.data();
+  std::vector<Slot *> group;
+  std::vector<std::pair<Slot *, const std::byte *>> ready;
+  uint64_t groupBytes = 0;
+  for (size_t i = 0; i < missing.size(); ++i) {
+    group.push_back(missing[i]);
+    groupBytes += missing[i]->info->bytes();
+    if (groupBytes < kGroup && i + 1 < missing.size())
+      continue;
+    VITRIFY_RETURN_IF_ERROR(verify(group, pool, stop));
+    if (!lowMemory)
+      VITRIFY_RETURN_IF_ERROR(packGroup(group, out, pool, stop, ready));
+    group.clear();
+    groupBytes = 0;
+  }
+  for (auto [slot, data] : ready)
+    slot->data.store(data, std::memory_order_release);
+  for (Slot *slot : missing) {
     if (slot->direct)
       slot->data.store(source.file().data(*slot->info).data(), std::memory_order_release);
-  if (!lowMemory)
-    VITRIFY_RETURN_IF_ERROR(packAll(missing, pool, stop));
-  for (Slot *slot : missing)
     slot->verified.store(true, std::memory_order_release);
+  }
+  if (block.size())
+    blocks.push_back(std::move(block));
   return {};
 }
 
@@ -101,29 +123,22 @@ Status HostWeights::verify(const std::vector<Slot *> &list, ThreadPool &pool, co
   return status;
 }
 
-Status HostWeights::packAll(const std::vector<Slot *> &list, ThreadPool &pool, const StopToken *stop) {
+Status HostWeights::packGroup(const std::vector<Slot *> &list, std::byte *&out, ThreadPool &pool, const StopToken *stop,
+                              std::vector<std::pair<Slot *, const std::byte *>> &ready) {
   struct Job {
     Slot *slot;
     std::byte *out;
     int64_t firstUnit;
   };
   std::vector<Job> jobs;
-  uint64_t bytes = 0;
   int64_t units = 0;
   for (Slot *slot : list) {
     if (slot->direct)
       continue;
-    jobs.push_back({slot, nullptr, units});
+    jobs.push_back({slot, out, units});
+    ready.push_back({slot, out});
     units += packUnits(slot->layout, slot->info->shape);
-    bytes += alignUp(slot->packedBytes);
-  }
-  if (jobs.empty())
-    return {};
-  VITRIFY_ASSIGN_OR_RETURN(HostBlock block, HostBlock::allocate(bytes, "the weights of this program"));
-  uint64_t at = 0;
-  for (Job &job : jobs) {
-    job.out = block.data() + at;
-    at += alignUp(job.slot->packedBytes);
+    out += alignUp(slot->packedBytes);
   }
   pool.forRange(units, [&](int64_t begin, int64_t end) {
     auto job = std::ranges::upper_bound(jobs, begin, {}, &Job::firstUnit) - 1;
@@ -136,14 +151,9 @@ Status HostWeights::packAll(const std::vector<Slot *> &list, ThreadPool &pool, c
       ++job;
     }
   });
-  if (stop)
-    VITRIFY_RETURN_IF_ERROR(stop->check());
-  for (Job &job : jobs) {
-    job.slot->data.store(job.out, std::memory_order_release);
+  for (const Job &job : jobs)
     file().release(job.slot->info->begin, job.slot->info->bytes());
-  }
-  blocks.push_back(std::move(block));
-  return {};
+  return stop ? stop->check() : Status();
 }
 
 void HostWeights::packInto(uint32_t weight, std::byte *out, ThreadPool &pool) const {

@@ -60,7 +60,9 @@ private:
 
   HostWeights(const BundleWeights &source, bool lowMemory) : source(source), lowMemory(lowMemory) {}
   Status verify(const std::vector<Slot *> &list, ThreadPool &pool, const StopToken *stop);
-  Status packAll(const std::vector<Slot *> &list, ThreadPool &pool, const StopToken *stop);
+  /// Packs what is not read as stored to `out`, which is moved on, and adds where each came to `ready`.
+  Status packGroup(const std::vector<Slot *> &list, std::byte *&out, ThreadPool &pool, const StopToken *stop,
+                   std::vector<std::pair<Slot *, const std::byte *>> &ready);
 
   const BundleWeights &source;
   const bool lowMemory;
