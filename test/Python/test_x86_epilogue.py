@@ -137,11 +137,11 @@ def test_what_has_no_kernel_is_named(target, tmp_path):
     import subprocess
 
     from x86_kernels import SOURCE, TOOL
-    body = ("  ^bb0(%acc: vector<3xf32>):\n    %s = vector.reduction <add>, %acc : vector<3xf32> into f32\n"
+    body = ("  ^bb0(%acc: vector<5xf32>):\n    %s = vector.reduction <add>, %acc : vector<5xf32> into f32\n"
             "    vit.yield %s : f32")
-    text, *_ = linear(9, "", 3, ["tensor<?x3xf32>"], body, [])
+    text, *_ = linear(10, "", 5, ["tensor<?x2xf32>"], body, [])
     (tmp_path / "in.mlir").write_text(SOURCE + text)
     run = subprocess.run([TOOL, tmp_path / "in.mlir", f"--target={target}"], capture_output=True, text=True)
     assert run.returncode == 1
-    assert f"no kernel for vit.linear on {target}: an epilogue of group 3, which divides no panel width" in run.stderr
+    assert f"no kernel for vit.linear on {target}: an epilogue of group 5, which divides no panel width" in run.stderr
     assert run.stderr.count("error:") == 1

@@ -3,8 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 // exp, tanh, erf, the activations and the rounding to E4M3 as polynomials on lanes. `Exact` is within 2 ulp of the real
-// function for exp and the GELUs, subnormal results included; `Fast` has a relative error below 2^-17 for results above 1e-31 and flushes
-// subnormals, which no result of 16 or 8 bits can tell apart.
+// function for exp and the GELUs, subnormal results included; `Fast` has a relative error below 2^-16 for results above
+// 1e-31 and flushes smaller ones, which no result of 16 or 8 bits can tell apart.
 //===----------------------------------------------------------------------===//
 #pragma once
 

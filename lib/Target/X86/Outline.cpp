@@ -29,6 +29,7 @@ LogicalResult x86::outlinePieces(func::FuncOp kernel) {
   });
   IRRewriter rewriter(kernel.getContext());
   llvm::StringMap<unsigned> used;
+  Operation *last = kernel;
   for (scf::ExecuteRegionOp piece : pieces) {
     std::string name = (kernel.getName() + "." + piece->getAttrOfType<StringAttr>(kPiece).getValue()).str();
     if (unsigned again = used[name]++)
@@ -38,6 +39,8 @@ LogicalResult x86::outlinePieces(func::FuncOp kernel) {
     if (failed(function))
       return piece.emitError("a piece of a kernel cannot be outlined");
     function->setPrivate();
+    (*function)->moveAfter(last);
+    last = *function;
     call->moveBefore(piece);
     rewriter.eraseOp(piece);
   }
