@@ -204,6 +204,16 @@ Value vitrify::buildExp(LaneBuilder &b, Value x, MathMode mode) {
   return b.select(b.less(b.splat(88.0f), x), scaleByPower(b, w, e.n), flushed);
 }
 
+Value vitrify::buildExpNonPositive(LaneBuilder &b, Value x, MathMode mode) {
+  if (mode == MathMode::Fast) {
+    // Whatever the parts of a very negative x are, the flush replaces them.
+    ExpParts e = expParts(b, x, mode);
+    return scaleFlushing(b, b.add(e.q, b.splat(1.0f)), e.n, x);
+  }
+  ExpParts e = expParts(b, b.max(b.splat(-105.0f), x), mode);
+  return scaleByPower(b, b.add(e.q, b.splat(1.0f)), e.n);
+}
+
 Value vitrify::buildTanh(LaneBuilder &b, Value x, MathMode mode) {
   // expm1(2 a) / (expm1(2 a) + 2) with a = |x|: exact for small a, because 2^n - 1 is 0 there.
   Value one = b.splat(1.0f);

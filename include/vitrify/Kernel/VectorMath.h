@@ -17,6 +17,8 @@ enum class MathMode : uint8_t { Exact, Fast };
 
 /// e^x. NaN stays NaN, overflow gives infinity.
 mlir::Value buildExp(LaneBuilder &b, mlir::Value x, MathMode mode);
+/// e^x for x <= 0, as in a softmax: no care for large arguments. -infinity gives 0.
+mlir::Value buildExpNonPositive(LaneBuilder &b, mlir::Value x, MathMode mode);
 mlir::Value buildTanh(LaneBuilder &b, mlir::Value x, MathMode mode);
 mlir::Value buildErf(LaneBuilder &b, mlir::Value x, MathMode mode);
 /// The activation of `vit.act`.

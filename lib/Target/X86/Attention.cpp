@@ -238,7 +238,7 @@ void Emitter::emitSoftmax(const Work &work, int64_t vectors, Value query, Value 
   auto emitKey = [&](Value key, ValueRange carried, SmallVector<Value> &sum) {
     SmallVector<Value> p;
     for (int64_t j = 0; j < vectors; ++j) {
-      p.push_back(buildExp(b, b.sub(b.load(scores, {key, columnOf(j)}, b.lanes), top[j]), mode));
+      p.push_back(buildExpNonPositive(b, b.sub(b.load(scores, {key, columnOf(j)}, b.lanes), top[j]), mode));
       sum.push_back(b.add(carried[j], p.back()));
     }
     return p;
@@ -277,7 +277,7 @@ void Emitter::emitSoftmax(const Work &work, int64_t vectors, Value query, Value 
   }
   for (int64_t j = 0; j < vectors; ++j) {
     Value at = b.addIndex(query, columnOf(j));
-    Value factor = buildExp(b, b.sub(init[j], top[j]), mode);
+    Value factor = buildExpNonPositive(b, b.sub(init[j], top[j]), mode);
     b.store(b.fma(b.load(sums, at, b.lanes), factor, total[j]), sums, at, b.lanes);
     b.store(factor, factors, columnOf(j), b.lanes);
     b.store(top[j], maxima, at, b.lanes);

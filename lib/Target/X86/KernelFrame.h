@@ -84,7 +84,7 @@ const Family *familyOf(mlir::Operation *op);
 
 // One a file.
 extern const Family kLinear, kPatchEmbed, kAttention, kNorm, kElementwise, kAssembleTokens, kPool, kPosGather,
-    kMergePatches, kEmbed, kScatterRows, kGate, kQuantize, kDequantize, kRope;
+    kMergePatches, kEmbed, kScatterRows, kGate, kQuantize, kDequantize;
 
 /// Rows [begin, end) * rowsPerUnit of `rows`, one after the other.
 void forRowsOfUnits(KernelFrame &frame, LaneBuilder &b, mlir::Value rows, int64_t rowsPerUnit,
