@@ -194,7 +194,7 @@ ParseResult vitrify::plan::parseOptionalOffset(OpAsmParser &parser, ExprAttr &of
 void vitrify::plan::printOptionalOffset(OpAsmPrinter &printer, Operation *op, ExprAttr offset) {
   if (!offset)
     return;
-  printer << "offset(";
+  printer << " offset(";
   printExpr(printer, op, offset);
   printer << ')';
 }

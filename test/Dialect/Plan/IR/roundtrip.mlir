@@ -43,8 +43,8 @@ plan.target "sm_89" {
     %v = plan.view %y offset(images * 1536) : !plan.buffer<f32>
     // CHECK-NEXT: plan.if(images - 1) {
     plan.if(images - 1) {
-      // CHECK-NEXT: plan.call @encode reads(%[[X]] : !plan.buffer<f32>) writes(%[[V]] : !plan.buffer<f32>)
-      plan.call @encode reads(%x : !plan.buffer<f32>) writes(%v : !plan.buffer<f32>)
+      // CHECK-NEXT: plan.call @encode layers ["again"] reads(%[[X]] : !plan.buffer<f32>) writes(%[[V]] : !plan.buffer<f32>)
+      plan.call @encode layers ["again"] reads(%x : !plan.buffer<f32>) writes(%v : !plan.buffer<f32>)
     }
     // CHECK: plan.exit_if %[[Y]] exceeds {{.*}} : !plan.buffer<f32>
     plan.exit_if %y exceeds 0.9 : !plan.buffer<f32>

@@ -46,7 +46,7 @@ def Plan_KernelOp : Plan_Op<"kernel", [Symbol, HasParent<"TargetOp">]> {
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$kind, Plan_PrecisionAttr:$precision, StrAttr:$sha256,
       I64Attr:$scalars, I64Attr:$buffers, OptionalAttr<DictionaryAttr>:$metrics);
-  let assemblyFormat = [{ $sym_name `kind` $kind `precision` $precision `sha256` $sha256 `scalars` $scalars
+  let assemblyFormat = [{ $sym_name `kind` $kind `precision` `` $precision `sha256` $sha256 `scalars` $scalars
     `buffers` $buffers (`metrics` $metrics^)? attr-dict }];
   let hasVerifier = 1;
 }
@@ -115,8 +115,8 @@ def Plan_BufferOp : Plan_Op<"buffer", [HasParent<"ProgramOp">, DeclareOpInterfac
       OptionalAttr<Plan_ExprAttr>:$offset, Plan_ExprAttr:$size, OptionalAttr<Plan_NumericAttr>:$numeric,
       OptionalAttr<FlatSymbolRefAttr>:$scale);
   let results = (outs Plan_BufferType:$result);
-  let assemblyFormat = [{ $kind $name (`argument` $argument^)? `shape` `` custom<ExprList>($shape)
-    custom<OptionalOffset>($offset) `size` `(` custom<Expr>($size) `)` (`numeric` $numeric^)? (`scale` $scale^)?
+  let assemblyFormat = [{ `` $kind $name (`argument` $argument^)? `shape` `` custom<ExprList>($shape)
+    `` custom<OptionalOffset>($offset) `size` `(` custom<Expr>($size) `)` (`numeric` `` $numeric^)? (`scale` $scale^)?
     attr-dict `:` qualified(type($result)) }];
   let hasVerifier = 1;
 }
@@ -194,9 +194,9 @@ def Plan_IfOp : Plan_StepOp<"if", [SingleBlock, NoTerminator, NoRegionArguments]
 
     Example: `plan.if(images - 1) { plan.copy %a to %b bytes(64) layers [] : !plan.buffer<f32>, !plan.buffer<f32> }`
   }];
-  let arguments = (ins Plan_ExprAttr:$condition);
+  let arguments = (ins Plan_ExprAttr:$condition, OptionalAttr<StrArrayAttr>:$layers);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "`(` custom<Expr>($condition) `)` attr-dict-with-keyword $body";
+  let assemblyFormat = "`(` custom<Expr>($condition) `)` (`layers` $layers^)? attr-dict-with-keyword $body";
 }
 
 def Plan_ExitIfOp : Plan_StepOp<"exit_if"> {
@@ -208,8 +208,8 @@ def Plan_ExitIfOp : Plan_StepOp<"exit_if"> {
 
     Example: `plan.exit_if %confidence exceeds 0.9 : !plan.buffer<f32>`
   }];
-  let arguments = (ins Plan_BufferType:$value, F32Attr:$threshold);
-  let assemblyFormat = "$value `exceeds` $threshold attr-dict `:` qualified(type($value))";
+  let arguments = (ins Plan_BufferType:$value, F32Attr:$threshold, OptionalAttr<StrArrayAttr>:$layers);
+  let assemblyFormat = "$value `exceeds` $threshold (`layers` $layers^)? attr-dict `:` qualified(type($value))";
 }
 
 def Plan_CallOp : Plan_StepOp<"call", [AttrSizedOperandSegments, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
@@ -224,8 +224,9 @@ def Plan_CallOp : Plan_StepOp<"call", [AttrSizedOperandSegments, DeclareOpInterf
 
     Example: `plan.call @encode reads(%x : !plan.buffer<f32>) writes(%y : !plan.buffer<f32>)`
   }];
-  let arguments = (ins FlatSymbolRefAttr:$callee, Variadic<Plan_BufferType>:$reads, Variadic<Plan_BufferType>:$writes);
-  let assemblyFormat = [{ $callee `reads` `(` ($reads^ `:` type($reads))? `)` `writes` `(` ($writes^ `:` type($writes))? `)` attr-dict }];
+  let arguments = (ins FlatSymbolRefAttr:$callee, OptionalAttr<StrArrayAttr>:$layers, Variadic<Plan_BufferType>:$reads,
+      Variadic<Plan_BufferType>:$writes);
+  let assemblyFormat = [{ $callee (`layers` $layers^)? `reads` `(` ($reads^ `:` type($reads))? `)` `writes` `(` ($writes^ `:` type($writes))? `)` attr-dict }];
 }
 
 def Plan_ReturnOp : Plan_Op<"return", [Terminator, HasParent<"ProgramOp">]> {

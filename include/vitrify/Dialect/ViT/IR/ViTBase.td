@@ -40,6 +40,8 @@ def ViT_Dialect : Dialect {
   let dependentDialects = ["::mlir::affine::AffineDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::func::FuncDialect",
                            "::mlir::tensor::TensorDialect", "::mlir::vector::VectorDialect"];
   let useDefaultAttributePrinterParser = 1;
+  let hasRegionArgAttrVerify = 1;
+  let hasRegionResultAttrVerify = 1;
 }
 
 class ViT_Op<string mnemonic, list<Trait> traits = []> : Op<ViT_Dialect, mnemonic, traits>;
@@ -123,6 +125,9 @@ def ViT_DimAttr : AttrDef<ViT_Dialect, "Dim"> {
     The list `vit.dims` of an entry's argument holds one for each dynamic dimension of its type, in order. `min` and
     `max` are inclusive, `tuned` is the size that tiles are chosen for. Example:
     `%pixels: tensor<?x3x224x224xf32> {vit.name = "pixels", vit.dims = [#vit.dim<"images", 1, 1, 64>]}`.
+
+    Constraints: (dim_c1) the name is not empty and 1 <= min <= tuned <= max; (dim_c2) vit.dims holds only these, as many
+    as the argument's tensor has dynamic dimensions; (dim_c3) vit.name is a string that is not empty.
   }];
   let parameters = (ins StringRefParameter<"symbol">:$name, "int64_t":$min, "int64_t":$tuned, "int64_t":$max);
   let assemblyFormat = "`<` $name `,` $min `,` $tuned `,` $max `>`";
