@@ -37,6 +37,6 @@ double peak_bf16(int64_t n) {
 double peak_fma256(int64_t n) {
   double operations = 12.0 * 16 * (double)n;
   LOOP(TIMES12(FMA256), "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-       "xmm14", "xmm15", "cc");
+       "xmm12", "xmm13", "xmm14", "xmm15", "cc");
   return operations;
 }

@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 
-from x86_kernels import BF16, E4M3, Kernels, host_targets, tensor_type, weight
+from x86_kernels import BF16, E4M3, Kernels, host_targets, op_targets, tensor_type, weight
 
 # (rows, N, K): tails in every direction, one row, one column, odd K, a 4304 wide MLP.
 SHAPES = [(1, 1, 1), (1, 10, 7), (5, 64, 96), (6, 65, 33), (197, 96, 48), (3, 4304, 64), (7, 40, 4304), (49, 130, 129),
@@ -35,13 +35,45 @@ def tolerance(x, w):
     return (k + 4) * 2.0**-24 * (np.abs(x.astype(np.float64)) @ np.abs(w.astype(np.float64)).T) + 1e-37
 
 
-@pytest.mark.parametrize("target", host_targets())
+@pytest.mark.parametrize("target", op_targets())
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_plain(target, kind, shape):
+    check(target, kind, shape)
+
+
+@pytest.mark.parametrize("target", host_targets())
+def test_every_row_that_runs_here(target):
+    check(target, "bf16", (13, 70, 31))
+
+
+def check(target, kind, shape):
     rng = np.random.default_rng(sum(shape))
     x, w, expected = arrays(rng, *shape, kind)
     kernels = Kernels(linear_text(x, w), target)
     for at_end in (True, False):
         out, = kernels.call({0: x, 1: w}, [np.empty(expected.shape, np.float32)], at_end=at_end)
         assert np.all(np.abs(out - expected) <= tolerance(x, w))
+
+
+@pytest.mark.parametrize("target", op_targets())
+@pytest.mark.parametrize("dtype", [np.float32, BF16], ids=["f32", "bf16"])
+@pytest.mark.parametrize("case", [(2, 1, 28, 28, 7, 7, 33), (3, 3, 12, 20, 4, 5, 16), (1, 3, 32, 32, 16, 16, 100),
+                                  (1, 2, 14, 14, 14, 14, 5)], ids=str)
+def test_patch_embed(target, dtype, case):
+    """Images that are not square, patches of any size, image sizes static and dynamic."""
+    images, channels, height, width, ph, pw, n = case
+    rng = np.random.default_rng(n)
+    pixels = rng.standard_normal((images, channels, height, width)).astype(np.float32).astype(dtype)
+    w = rng.standard_normal((n, channels * ph * pw)).astype(np.float32).astype(dtype)
+    name = "f32" if dtype == np.float32 else "bf16"
+    patches = pixels.reshape(images, channels, height // ph, ph, width // pw, pw).transpose(0, 2, 4, 1, 3, 5)
+    unfolded = patches.reshape(-1, channels * ph * pw)
+    expected = unfolded.astype(np.float64) @ w.astype(np.float64).T
+    for sizes in (f"{height}x{width}", "?x?"):
+        kind = f"tensor<?x{channels}x{sizes}x{name}>"
+        text = (weight("w", w) + f"func.func @f(%x: {kind}) {{\n  %w = vit.get @w : {tensor_type(w, False)}\n"
+                f'  %r = vit.patch_embed %x, %w patch {ph} x {pw} layers ["p"] : {kind}, {tensor_type(w, False)} -> '
+                f"tensor<?x{n}xf32>\n  return\n}}\n")
+        out, = Kernels(text, target).call({0: pixels, 1: w}, [np.empty(expected.shape, np.float32)])
+        assert np.all(np.abs(out - expected) <= tolerance(unfolded, w))
