@@ -1,4 +1,5 @@
 """Random modules over all ops: they parse, print and parse again, and mean the same after every pass that keeps meaning."""
+import json
 import re
 
 import numpy as np
@@ -45,6 +46,37 @@ def test_passes_keep_the_meaning(seed, tmp_path):
         for before, after in zip(expected, run(tmp_path / "after.mlir", module, tmp_path)):
             bound = tolerance * np.abs(before).max()
             assert np.array_equal(before, after) if tolerance == 0 else np.abs(before - after).max() <= bound, f"seed {seed}, {name}"
+
+
+def ranges_of(module, path, folder):
+    """ranges.json of every named value and argument, as calibration writes it."""
+    run_tool("vitrify-evaluate", [path, f"--values={folder}/values", *(f"--input={folder}/i{i}.npy" for i in range(len(module.inputs)))])
+    values = {file.stem.split("+")[-1].split(".")[0]: np.load(file) for file in (folder / "values").glob("*.npy")}
+    values |= {re.match(r"%(\w+)", text)[1]: array for text, array in zip(module.arguments, module.inputs)}
+    amax = {name: float(np.abs(array).max()) or 1.0 for name, array in values.items() if array.dtype == np.float32}
+    (folder / "ranges.json").write_text(json.dumps(
+        {"format": 1, "method": "amax", "images": 1, "values": {name: {"amax": a, "range": a} for name, a in amax.items()}}))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_folding_and_fusing_keep_what_quantising_made(seed, precision, tmp_path):
+    """Values may cross a rounding border where a scale moves from before a sum to after it, so few bits differ."""
+    module = generate(100 + seed, tmp_path, steps=4, without=("gated",))  # a gate may flip on one bit
+    (tmp_path / "m.mlir").write_text(module.text)
+    exact = run(tmp_path / "m.mlir", module, tmp_path)
+    ranges_of(module, tmp_path / "m.mlir", tmp_path)
+    text = run_tool("vitrify-opt", [f"--vit-assign-precision=precision={precision} keep={precision}:linear*",
+                                    f"--vit-quantize=ranges={tmp_path}/ranges.json", tmp_path / "m.mlir"])
+    assert ("f8E4M3FN" if precision == "fp8" else "bf16") in text
+    (tmp_path / "q.mlir").write_text(text)
+    expected = run(tmp_path / "q.mlir", module, tmp_path)
+    assert any(not np.array_equal(a, b) for a, b in zip(exact, expected))
+    for name in ("vit-fold-qdq", "vit-fuse-epilogue", "canonicalize"):
+        text = run_tool("vitrify-opt", [f"--{name}", "-"], stdin=text)
+        (tmp_path / "after.mlir").write_text(text)
+        for before, after in zip(expected, run(tmp_path / "after.mlir", module, tmp_path)):
+            assert np.linalg.norm(before - after) <= 0.02 * np.linalg.norm(before), f"seed {seed}, {name}"
 
 
 def test_the_generator_makes_every_op(tmp_path):

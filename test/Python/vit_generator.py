@@ -21,11 +21,12 @@ RECIPES = ("read", "get", "literal", "slice", "gather", "concat", "transpose", "
 
 @dataclass
 class Generated:
-    """A module's text, the arrays of its @forward in order, and how many results it has."""
+    """A module's text, the arrays of its @forward in order, how many results it has, and the text of its arguments."""
 
     text: str
     inputs: list = field(default_factory=list)
     results: int = 0
+    arguments: list = field(default_factory=list)
 
 
 def tensor(*shape, element="f32"):
@@ -64,7 +65,7 @@ class Generator:
     def argument(self, array, element="f32", dynamic=True):
         kind = tensor(*(["?"] if dynamic else [array.shape[0]]), *array.shape[1:], element=element)
         value = "%" + self.name("a")
-        self.arguments.append(f"{value}: {kind}")
+        self.arguments.append(f'{value}: {kind} {{vit.name = "{value[1:]}"}}')
         self.inputs.append(array)
         return value, kind
 
@@ -309,17 +310,18 @@ class Generator:
 
     STEPS = (norm, linear, act, glu, paired, residual, attention, rope, gated, quantized, converted, gathered, scattered, pooled, merged, cached)
 
-    def module(self, steps):
+    def module(self, steps, without):
+        choices = [step for step in self.STEPS if step.__name__ not in without]
         x = self.start()
         for _ in range(steps):
-            x = self.norm(self.pick(self.STEPS)(self, x))  # normed, so that values stay of order 1
+            x = self.norm(self.pick(choices)(self, x))  # normed, so that values stay of order 1
         self.returned.append(x)
         size, digest = write_safetensors(self.folder / "random.safetensors", self.tensors)
         kinds = ", ".join(kind for _, kind in self.returned)
         text = f'vit.source @ckpt path "random.safetensors" size {size} header_sha256 "{digest}"\n' + "\n".join(self.weights) + \
             f"\nfunc.func @forward({', '.join(self.arguments)}) -> ({kinds}) {{\n" + "\n".join(self.lines) + \
             f"\n  return {', '.join(value for value, _ in self.returned)} : {kinds}\n}}\n"
-        return Generated(text, self.inputs, len(self.returned))
+        return Generated(text, self.inputs, len(self.returned), self.arguments)
 
 
 def write_safetensors(path, tensors):
@@ -335,6 +337,6 @@ def write_safetensors(path, tensors):
     return len(head) + offset, hashlib.sha256(head).hexdigest()
 
 
-def generate(seed, folder, width=None, tokens=None, steps=6):
-    """A random module whose checkpoint is written into `folder`; its text belongs beside it."""
-    return Generator(seed, folder, width, tokens).module(steps)
+def generate(seed, folder, width=None, tokens=None, steps=6, without=()):
+    """A random module whose checkpoint is written into `folder`; its text belongs beside it. `without`: steps that it does not take."""
+    return Generator(seed, folder, width, tokens).module(steps, without)
