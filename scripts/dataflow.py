@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "dataflow.md"
 MODEL = ROOT / "examples" / "mnist" / "vit_mnist_gelu_rescaled"
@@ -43,7 +45,46 @@ def imported(folder):
     return dedent([source, *between(lines, "vit.weight @b0.q.w", "}")]) + [""] + dedent(between(lines, "vit.get @b0.ln1.g", '"b0.res2"'))
 
 
-STAGES = {"imported": imported}
+def compiled(folder, stage):
+    """What vitrify-compile prints at a stage for FP8 on x86-64-v4-bf16. Hashes in names of kernels, which change with any kernel, are left out."""
+    from vitrify.compile import calibrate
+    from vitrify.tools import run_tool
+
+    sys.path.insert(0, str(ROOT / "examples" / "mnist"))
+    from digits import digits, pixels
+
+    if not (folder / "ranges.json").exists():
+        np.save(folder / "x.npy", pixels(digits("calibration-200")[0][:8], folder / "preprocess.json"))
+        calibrate(folder / "model.mlir", [folder / "x.npy"], folder / "ranges.json")
+    run_tool("vitrify-compile", [str(folder / "model.mlir"), "--target=x86-64-v4-bf16", "--precision=fp8", f"--ranges={folder / 'ranges.json'}",
+                                 f"--emit={stage}", "-o", str(folder / stage)])
+    return re.sub(r"_[0-9a-f]{8}\b", "", (folder / stage).read_text(encoding="utf-8")).splitlines()
+
+
+def optimised(folder):
+    """[3] optimised: the recipes of one linear's weight and scales, and block 0."""
+    lines = compiled(folder, "vit")
+    weights = [line for name in ("b0.qkv.w", "b0.qkv.w.scale", "b0.qkv.w.e4m3", "b0.q.out_scale")
+               for line in between(lines, f"vit.weight @{name} :", f"vit.weight @{name} :")]
+    return dedent(weights) + [""] + dedent(between(lines, "vit.get @b0.ln1.g", '"b0.res2"'))
+
+
+def kernel(folder):
+    """[4] a kernel: the epilogue of q, k and v on registers, and the signature of the linear that calls it."""
+    lines = compiled(folder, "kernel")
+    name = "@linear_bf16_n288_k96"
+    return dedent([*between(lines, f"{name}.epilogue(", f"{name}.epilogue("), next(line for line in lines if f"func.func {name}(" in line)])
+
+
+def plan(folder):
+    """[5] the plan: buffers and steps of block 0."""
+    lines = compiled(folder, "plan")
+    buffers = [line for line in lines if '"kind":"arena"' in line and '{"name":"b0.' in line]
+    steps = [line for line in lines if '"kind":"launch"' in line and '"layers":["b0.' in line]
+    return dedent([*buffers, *steps])
+
+
+STAGES = {"imported": imported, "optimised": optimised, "kernel": kernel, "plan": plan}
 
 
 def main():
@@ -59,7 +100,7 @@ def main():
             sys.exit(f"docs/dataflow.md: expected the stages {', '.join(STAGES)}, found {', '.join(found)}")
         new = text
         for name, stage in STAGES.items():
-            block = f"<!-- stage {name} -->\n```mlir\n" + "\n".join(stage(folder)) + "\n```\n<!-- end -->"
+            block = f"<!-- stage {name} -->\n```{'json' if name == 'plan' else 'mlir'}\n" + "\n".join(stage(folder)) + "\n```\n<!-- end -->"
             new = re.sub(rf"<!-- stage {name} -->\n.*?<!-- end -->", lambda _: block, new, flags=re.S)
     finally:
         shutil.rmtree(folder)
