@@ -93,7 +93,7 @@ static LogicalResult verifyOperandShape(EpilogueOpInterface op, unsigned number,
   if (form.row)
     shape.push_back(rows);
   if (form.column)
-    shape.push_back((columns + form.block - 1) / form.block);
+    shape.push_back(columns / form.block + (columns % form.block != 0));
   if (shape.empty() && (type.getRank() == 0 || (type.getRank() == 1 && type.getDimSize(0) == 1)))
     return success();
   if (shape.empty())
