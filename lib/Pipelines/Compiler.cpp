@@ -103,6 +103,7 @@ LogicalResult Compiler::optimize(TargetState &state) {
   for (const std::string &rule : options.keep)
     pipeline.keep.push_back(rule);
   pipeline.fuse = options.fuse;
+  pipeline.target = std::string(state.row->name);
   buildOptimizePipeline(pm, pipeline);
   return pm.run(*state.module);
 }
@@ -113,6 +114,14 @@ LogicalResult Compiler::plan(TargetState &state) {
   if (failed(planned))
     return failure();
   state.planned = std::move(*planned);
+  for (const PlanProgram &program : state.planned.plan.programs) {
+    std::vector<int64_t> tuned;
+    for (const PlanSymbol &symbol : program.symbols)
+      tuned.push_back(symbol.tuned);
+    if (auto bytes = program.arena_bytes.evaluate(tuned))
+      emitRemark(state.module->getLoc()) << state.row->name.data() << ": '" << program.name << "' is " << program.steps.size()
+                                         << " steps in an arena of " << *bytes << " bytes";
+  }
   return verify(*state.kernels);
 }
 

@@ -5,6 +5,7 @@
 #include "vitrify/Pipelines/Pipelines.h"
 
 #include "vitrify/Dialect/ViT/Transforms/Passes.h"
+#include "vitrify/Pipelines/Compiler.h"
 #include "vitrify/Target/KnownTargets.h"
 
 #include "mlir/Pass/PassRegistry.h"
@@ -12,6 +13,15 @@
 
 using namespace mlir;
 using namespace vitrify;
+
+/// What the target named so has kernels for; empty for no or an unknown name.
+static vit::SupportsFn supportOf(const std::string &name) {
+  auto row = findTarget(name);
+  if (!row)
+    return {};
+  std::shared_ptr<Target> target = createTarget(**row);
+  return [target](Operation *op, std::string &reason) { return target->supports(op, reason); };
+}
 
 void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &options) {
   // 1. One symbol a distinct recipe, so that later passes see sharing.
@@ -35,7 +45,7 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
   pm.addPass(vit::createFoldQDQ());
   // 5. What is elementwise moves to its producer.
   if (options.fuse)
-    pm.addPass(vit::createFuseEpilogue());
+    pm.addPass(vit::createFuseEpilogue(supportOf(options.target)));
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   // 6. Recipes that became equal are one; the rest in order of use.

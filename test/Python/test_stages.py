@@ -188,3 +188,20 @@ def test_no_space_leaves_nothing(model, tmp_path):
 def test_a_folder_that_cannot_be_made(model):
     done = compiler(model, "-o", "/proc/no/out")
     assert done.returncode == 1 and "/proc/no" in done.stderr, done.stderr
+
+
+def test_missing_ranges_are_one_message(model, tmp_path):
+    (tmp_path / "ranges.json").write_text('{"format": 1, "images": 1, "method": "amax", "values": {}}')
+    done = subprocess.run([BIN / "vitrify-compile", model / "model.mlir", f"--target={TARGET}", "--precision=fp8", f"--ranges={tmp_path}/ranges.json",
+                           "-o", tmp_path / "out"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stderr.count("error:") == 1 and "'b0.ln1', which" in done.stderr, done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["ranges.json"]
+
+
+def test_the_arena_is_reported(model):
+    plan = json.loads(emit(model, "plan"))
+    [program] = plan["programs"]
+    done = compiler(model, "--emit=plan", "-o", os.devnull, "--report")
+    operator, symbol, unit = program["arena_bytes"]
+    assert (operator, symbol) == ("*", "images")
+    assert f"is {len(program['steps'])} steps in an arena of {unit * program['symbols'][0]['tuned']} bytes" in done.stderr

@@ -19,6 +19,8 @@ struct OptimizeOptions : mlir::PassPipelineOptions<OptimizeOptions> {
   Option<std::string> half{*this, "half", llvm::cl::desc("16-bit format of the target: bf16 or f16"), llvm::cl::init("bf16")};
   Option<std::string> ranges{*this, "ranges", llvm::cl::desc("ranges.json"), llvm::cl::init("")};
   ListOption<std::string> keep{*this, "keep", llvm::cl::desc("rules PRECISION:PATTERN")};
+  Option<std::string> target{*this, "target", llvm::cl::desc("row of KnownTargets whose kernels bound what is fused; none: no bound"),
+                             llvm::cl::init("")};
   Option<bool> fuse{*this, "fuse", llvm::cl::desc("join linears and fill epilogues; off keeps every named value"),
                     llvm::cl::init(true)};
 };

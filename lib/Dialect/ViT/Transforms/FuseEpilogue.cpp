@@ -34,7 +34,8 @@ struct NewOperand {
 
 class Fuser {
 public:
-  Fuser(ModuleOp module, RecipeBuilder &recipes) : module(module), recipes(recipes) {}
+  Fuser(ModuleOp module, RecipeBuilder &recipes, const SupportsFn &supports)
+      : module(module), recipes(recipes), supports(supports) {}
 
   /// Fuses `consumer` into the producer of one of its operands. On refusal `reason` is set unless there was nothing to try.
   bool fuse(Operation *consumer, std::string &reason);
@@ -44,8 +45,11 @@ private:
   Value apply(OpBuilder &b, Operation *consumer, Value produced, Value element, ArrayRef<Value> extra);
   Value reciprocalOf(OpBuilder &builder, Value scale);
 
+  bool fits(Operation *producer, Operation *fused, std::string &reason) const;
+
   ModuleOp module;
   RecipeBuilder &recipes;
+  const SupportsFn &supports; ///< empty: everything
 };
 
 /// An elementwise op whose operand an epilogue can compute.
@@ -121,6 +125,15 @@ Value Fuser::apply(OpBuilder &b, Operation *consumer, Value produced, Value elem
   // vit.quantize: extra[0] is the reciprocal of its scale.
   Value scaled = arith::MulFOp::create(b, loc, widened(element), extra[0]);
   return ConvertOp::create(b, loc, Float8E4M3FNType::get(b.getContext()), scaled, true);
+}
+
+/// Whether the target runs the fused op as well. What it cannot run apart either is for the conversion to report.
+bool Fuser::fits(Operation *producer, Operation *fused, std::string &reason) const {
+  std::string missing, ignored;
+  if (!supports || supports(fused, missing) || !supports(producer, ignored))
+    return true;
+  reason = "the target has no kernel for both: " + missing;
+  return false;
 }
 
 bool Fuser::fuse(Operation *consumer, std::string &reason) {
@@ -218,6 +231,10 @@ bool Fuser::fuse(Operation *consumer, std::string &reason) {
   if (scaleName)
     state.attributes.set("vit.scales", builder.getArrayAttr({scaleName}));
   Operation *fused = builder.create(state);
+  if (!fits(producer, fused, reason)) {
+    fused->erase();
+    return false;
+  }
   if (quantize)
     quantize.getScales().replaceAllUsesWith(quantize.getScale());
   for (OpOperand &use : llvm::make_early_inc_range(produced.getUses()))
@@ -248,9 +265,15 @@ struct ToFma : OpRewritePattern<arith::AddFOp> {
 };
 
 class FuseEpiloguePass : public vitrify::vit::impl::FuseEpilogueBase<FuseEpiloguePass> {
+public:
+  explicit FuseEpiloguePass(SupportsFn supports = {}) : supports(std::move(supports)) {}
+
+private:
+  SupportsFn supports;
+
   void runOnOperation() override {
     RecipeBuilder recipes(getOperation());
-    Fuser fuser(getOperation(), recipes);
+    Fuser fuser(getOperation(), recipes, supports);
     // In program order: what has been fused is the producer of what comes next.
     SmallVector<Operation *> consumers;
     getOperation().walk([&](Operation *op) {
@@ -275,3 +298,7 @@ class FuseEpiloguePass : public vitrify::vit::impl::FuseEpilogueBase<FuseEpilogu
 };
 
 } // namespace
+
+std::unique_ptr<Pass> vitrify::vit::createFuseEpilogue(SupportsFn supports) {
+  return std::make_unique<FuseEpiloguePass>(std::move(supports));
+}

@@ -36,23 +36,24 @@ public:
       }
       seen = std::move(*loaded);
     }
-    bool failedAny = false;
-    module.walk([&](LayerOpInterface op) {
+    // The first layer that cannot be quantised is the error: the others most often lack the same thing.
+    WalkResult done = module.walk([&](LayerOpInterface op) {
       auto kind = op->getAttrOfType<PrecisionKindAttr>("vit.precision");
       if (!kind)
-        return;
+        return WalkResult::advance();
       op->removeAttr("vit.precision");
       switch (kind.getValue()) {
-      case PrecisionKind::F32: return;
-      case PrecisionKind::BF16: return narrow(op, Builder(op.getContext()).getBF16Type(), recipes);
-      case PrecisionKind::F16: return narrow(op, Builder(op.getContext()).getF16Type(), recipes);
-      case PrecisionKind::FP8: failedAny |= failed(quantize(cast<LinearOp>(op.getOperation()), recipes)); return;
+      case PrecisionKind::F32: break;
+      case PrecisionKind::BF16: narrow(op, Builder(op.getContext()).getBF16Type(), recipes); break;
+      case PrecisionKind::F16: narrow(op, Builder(op.getContext()).getF16Type(), recipes); break;
+      case PrecisionKind::FP8: return WalkResult(quantize(cast<LinearOp>(op.getOperation()), recipes));
       case PrecisionKind::Int8:
         op->emitOpError() << "has no int8 form yet: choose f32, bf16, f16 or fp8";
-        failedAny = true;
+        return WalkResult::interrupt();
       }
+      return WalkResult::advance();
     });
-    if (failedAny)
+    if (done.wasInterrupted())
       signalPassFailure();
   }
 

@@ -7,11 +7,21 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/Pass.h"
 
+#include <functional>
+#include <memory>
+#include <string>
+
 namespace vitrify::vit {
 
 #define GEN_PASS_DECL
 #include "vitrify/Dialect/ViT/Transforms/Passes.h.inc"
 #define GEN_PASS_REGISTRATION
 #include "vitrify/Dialect/ViT/Transforms/Passes.h.inc"
+
+/// Whether a code generator has a kernel for an op; if not, `reason` says what is missing.
+using SupportsFn = std::function<bool(mlir::Operation *op, std::string &reason)>;
+
+/// vit-fuse-epilogue for one target: what it has a kernel for apart but not together stays apart.
+std::unique_ptr<mlir::Pass> createFuseEpilogue(SupportsFn supports);
 
 } // namespace vitrify::vit

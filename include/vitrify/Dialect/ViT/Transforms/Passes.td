@@ -83,7 +83,8 @@ def FuseEpilogue : Pass<"vit-fuse-epilogue", "::mlir::ModuleOp"> {
   let description = [{
     An activation, residual, conversion or static quantisation whose operand is the only use of a linear, patch embedding,
     norm or attention moves into its epilogue; operands of the moved op become epilogue operands. Products that are then
-    added become math.fma. What stays apart gets a remark that says why.
+    added become math.fma. What stays apart gets a remark that says why. In a pipeline for a target, an op stays apart when
+    the target has no kernel for the two together.
   }];
   let statistics = [Statistic<"fused", "ops-fused", "ops that moved into an epilogue">];
 }
