@@ -10,7 +10,7 @@ from vitrify.targets import host_target
 from vitrify.tools import run_tool
 from vitrify.workspace import module_of
 
-PRECISIONS = ("f32", "bf16", "fp8")
+PRECISIONS = ("f32", "bf16", "f16", "fp8")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@
 
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/Support/CommandLine.h"
+#include "llvm/Support/FileSystem.h"
 #include "llvm/Support/InitLLVM.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -51,6 +53,9 @@ int main(int argc, char **argv) {
   options.fuse = !noFuse;
   options.tools.ptxas = ptxas;
   options.tools.lld = lld;
+  // build/bin/vitrify-compile finds build/venv.
+  StringRef folder = sys::path::parent_path(sys::fs::getMainExecutable(argv[0], reinterpret_cast<void *>(&main)));
+  options.tools.environment = (sys::path::parent_path(folder) + "/venv").str();
   if (isatty(STDERR_FILENO))
     options.progress = [](const std::string &line) { errs() << "vitrify-compile: " << line << "\n"; };
 

@@ -27,7 +27,8 @@ struct TargetRow;
 /// How binaries are made; paths may be empty.
 struct EmitOptions {
   std::string lld;         ///< ld.lld to use; "" looks in LLVM's folder, then in PATH
-  std::string ptxas;       ///< ptxas to use; "" looks in CUDA_HOME, then in PATH
+  std::string ptxas;       ///< ptxas to use; "" looks in PATH, in /usr/local/cuda and in `environment`
+  std::string environment; ///< virtual environment with PyPI's nvidia-cuda-nvcc
   unsigned optLevel = 3;   ///< LLVM's, 0 to 3
   unsigned threads = 0;    ///< kernels compiled at once; 0: as many as there are cores
 };

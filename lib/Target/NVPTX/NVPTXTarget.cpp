@@ -20,8 +20,6 @@
 #include "mlir/Target/LLVM/NVVM/Target.h"
 #include "mlir/Target/LLVMIR/Dialect/All.h"
 
-#include <cstdlib>
-
 using namespace mlir;
 using namespace vitrify;
 using namespace vitrify::nvptx;
@@ -137,8 +135,7 @@ StringRef entryText(StringRef ptx, StringRef name) {
 }
 
 FailureOr<KernelBinary> NVPTXTarget::emit(ModuleOp kernels, const EmitOptions &options) const {
-  const char *environment = std::getenv("VIRTUAL_ENV");
-  auto toolchain = Toolchain::find(options.ptxas, environment ? environment : "");
+  auto toolchain = Toolchain::find(options.ptxas, options.environment);
   if (!toolchain)
     return kernels.emitError() << toolchain.status().message();
   KernelBinary binary;

@@ -4,7 +4,6 @@
 //===----------------------------------------------------------------------===//
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 #include "vitrify/Target/KnownTargets.h"
-#include "vitrify/Target/NVPTX/Toolchain.h"
 #include "vitrify/Target/Target.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -15,8 +14,6 @@
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 
-#include <cstdlib>
-#include <fstream>
 #include <gtest/gtest.h>
 
 using namespace mlir;
@@ -138,8 +135,6 @@ TEST_F(NVPTXTarget, Fc1IsFp8OnTensorCores) {
   EXPECT_GT(count(*ptx, "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32"), 0u);
   EXPECT_EQ(count(*ptx, "m16n8k16"), 0u);
   EXPECT_GT(count(*ptx, "cvt.rn.satfinite.e4m3x2.f32"), 0u);
-  if (const char *path = std::getenv("VITRIFY_DUMP_PTX"))
-    std::ofstream(path) << *ptx;
 }
 
 TEST_F(NVPTXTarget, EqualLayersShareAKernelAndOthersDoNot) {
@@ -155,19 +150,17 @@ TEST_F(NVPTXTarget, EqualLayersShareAKernelAndOthersDoNot) {
 
 TEST_F(NVPTXTarget, ABlockAssemblesWithoutSpills) {
   auto kernels = build(kBlock);
-  if (auto toolchain = nvptx::Toolchain::find("", std::getenv("VIRTUAL_ENV") ? std::getenv("VIRTUAL_ENV") : ""); !toolchain)
-    GTEST_SKIP() << toolchain.status().message();
-  auto binary = target->emit(*kernels, EmitOptions());
+  EmitOptions options;
+  options.environment = TEST_ENVIRONMENT;
+  auto binary = target->emit(*kernels, options);
   ASSERT_TRUE(succeeded(binary));
   EXPECT_EQ(binary->fileName, "kernels.fatbin");
   EXPECT_GE(binary->kernels.size(), 8u);
   for (const KernelInfo &kernel : binary->kernels) {
     EXPECT_LE(kernel.metrics.at("spill_bytes"), 8) << kernel.name;
     EXPECT_GT(kernel.metrics.at("registers"), 0) << kernel.name;
-    if (std::getenv("VITRIFY_DUMP_PTX"))
-      llvm::errs() << kernel.name << " " << kernel.metrics.at("registers") << "\n";
   }
-  auto again = target->emit(*kernels, EmitOptions());
+  auto again = target->emit(*kernels, options);
   ASSERT_TRUE(succeeded(again));
   EXPECT_EQ(binary->bytes, again->bytes);
 }

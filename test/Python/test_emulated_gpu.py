@@ -1,0 +1,82 @@
+"""The sm_89 half of a bundle on the emulated GPU: every kernel of a trained model is executed, with the emulator's checks on."""
+import json
+
+import numpy as np
+import pytest
+from conftest import EXAMPLE
+from test_simulate import digits
+
+from vitrify.compile import CompileOptions, compile_model
+from vitrify.errors import VitrifyError
+from vitrify.targets import host_target
+from vitrify.tools import run_tool
+
+COUNT = 200
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory):
+    """One bundle a precision, each with code for this machine's CPU and for sm_89; and the digits."""
+    root = tmp_path_factory.mktemp("gpu")
+    x, labels = digits(EXAMPLE, "test-1000")
+    np.save(root / "x.npy", x[:COUNT])
+    np.save(root / "calibration.npy", digits(EXAMPLE, "calibration-200")[0])
+    made = {}
+    for precision in ("f16", "fp8"):
+        made[precision] = root / f"{precision}.vitrify"
+        options = CompileOptions(precision=precision, targets=(host_target(), "sm_89"))
+        compile_model(EXAMPLE / "vit_mnist_gelu_rescaled", [root / "calibration.npy"] if precision == "fp8" else None, made[precision], options)
+    return root, made, labels[:COUNT]
+
+
+def logits(bundle, root, device, batch, count=COUNT):
+    x = np.load(root / "x.npy")[:count]
+    np.save(root / "part.npy", x)
+    run_tool("vitrify-run", [bundle, f"--device={device}", f"--input={root / 'part.npy'}", f"--batch={batch}", f"--output={root / 'y.npy'}"])
+    return np.load(root / "y.npy")
+
+
+def test_fp8_agrees_with_the_cpu(bundles):
+    root, made, labels = bundles
+    gpu, cpu = (logits(made["fp8"], root, device, 50) for device in ("emulator:sm_89", "cpu"))
+    differ = np.flatnonzero(gpu.argmax(1) != cpu.argmax(1))
+    assert len(differ) <= COUNT // 200
+    for i in differ:  # each a close call
+        top = np.sort(cpu[i])[-2:]
+        assert top[1] - top[0] < 0.02 * np.ptp(cpu)
+    # The chip keeps 13 fraction bits of an FP8 sum, the CPU all: not equal, but close.
+    assert 0 < np.abs(gpu - cpu).max() <= 0.05 * np.abs(cpu).max()
+    assert (gpu.argmax(1) == labels).mean() >= 0.97
+
+
+def test_f16_is_close_to_the_cpu(bundles):
+    root, made, _ = bundles
+    gpu, cpu = (logits(made["f16"], root, device, 50, 50) for device in ("emulator:sm_89", "cpu"))
+    assert np.abs(gpu - cpu).max() <= 2e-3 * np.abs(cpu).max()
+
+
+def test_batches_give_equal_bits(bundles):
+    """1, 4 and 40 images take the small, the middle and the large tile; each row's sum is the same."""
+    root, made, _ = bundles
+    whole = logits(made["fp8"], root, "emulator:sm_89", 40, 40)
+    for batch in (1, 4):
+        assert np.array_equal(logits(made["fp8"], root, "emulator:sm_89", batch, 8), whole[:8])
+
+
+def test_fp8_is_fp8(bundles):
+    """What inspect says is read from what was built: FP8 kernels name FP8, nothing spills."""
+    _, made, _ = bundles
+    seen = json.loads(run_tool("vitrify-inspect", [made["fp8"], "--json"]))
+    plan = next(t for t in seen["targets"] if t["name"] == "sm_89")
+    kernels = {k["name"]: k for k in plan["kernels"]}
+    precisions = {layer["name"]: layer["precision"] for layer in plan["layers"]}
+    assert {precisions[f"b0.{part}"] for part in ("q", "proj", "fc1", "fc2")} == {"f8e4m3"}
+    assert precisions["b0.attn"] == precisions["head"] == "f16"
+    for kernel in kernels.values():
+        assert kernel["metrics"]["spill_bytes"] == 0 and kernel["metrics"]["registers"] <= 255
+
+
+def test_f32_products_are_refused(bundles, tmp_path):
+    with pytest.raises(VitrifyError, match="no kernel on sm_89"):
+        compile_model(EXAMPLE / "vit_mnist_gelu_rescaled", None, tmp_path / "b", CompileOptions(precision="f32", targets=("sm_89",)))
+    assert not (tmp_path / "b").exists()
