@@ -102,6 +102,8 @@ LogicalResult NVPTXTarget::build(Operation *op, const KernelSpec &spec, ModuleOp
   func->setAttr(gpu::GPUDialect::getKernelFuncAttrName(), builder.getUnitAttr());
   func->setAttr("vitrify.kernel", info);
   func.setKnownBlockSizeAttr(builder.getDenseI32ArrayAttr({static_cast<int32_t>(spec.block), 1, 1}));
+  // One block an SM is enough: without this ptxas trades registers for occupancy and spills in kernels of short K.
+  func->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), builder.getI32IntegerAttr(1));
   Block &entry = func.getBody().front();
   builder.setInsertionPointToStart(&entry);
   GpuBuilder g(builder, loc);
