@@ -91,6 +91,9 @@ StatusOr<AtomicFile> AtomicFile::create(const std::string &path) {
   std::error_code ignored;
   if (fs::path(path).filename().empty() || fs::is_directory(clean, ignored))
     return invalidArgument("'" + path + "' is a folder, expected a file name");
+  // A rename would put a file in the place of a device such as /dev/null.
+  if (fs::exists(clean, ignored) && !fs::is_regular_file(clean, ignored))
+    return invalidArgument("'" + path + "' is a device or pipe, expected a regular file");
   sweep(clean);
   for (int attempt = 0; attempt < 100; ++attempt) {
     AtomicFile file;

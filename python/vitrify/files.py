@@ -17,6 +17,8 @@ def reason(error):
 def replacing(path, mode="w"):
     """Opens a temporary file beside `path` for writing; it takes the name `path` only if the body ends without an error."""
     path = Path(path)
+    if path.exists() and not path.is_file():  # a rename would put a file in the place of a device such as /dev/null
+        raise VitrifyError(f"cannot write {path}: not a regular file")
     encoding = None if "b" in mode else "utf-8"
     try:
         handle = tempfile.NamedTemporaryFile(mode, dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False, encoding=encoding)

@@ -131,6 +131,16 @@ def test_refused_with_one_message(arguments, part, workplace, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_device_is_not_replaced_by_a_file(workplace, tmp_path):
+    root, _ = workplace
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for arguments in (["import", EXAMPLE / "vit_mnist_gelu_rescaled", "-o", pipe], ["run", root / "m.vitrify", "--input", root / "x.npy", "--output", pipe]):
+        done = command(*arguments)
+        assert done.returncode == 1 and "regular file" in done.stderr, done.stderr
+        assert pipe.is_fifo() and [p.name for p in tmp_path.iterdir()] == ["pipe"]
+
+
 def test_help_has_examples():
     for name in ("import", "calibrate", "compile", "run", "compare", "bench"):
         done = command(name, "--help")

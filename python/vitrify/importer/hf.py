@@ -63,15 +63,15 @@ def import_folder(folder, output, max_batch=256, tuned_batch=1):
     text = module_text(config, weights, sources, info, (1, tuned_batch, max_batch))
 
     beside = output.parent / "preprocess.json"
+    with replacing(output) as stream:  # opened first: if it cannot be written, nothing is
+        stream.write(text)
+        if steps is not None:
+            with replacing(beside) as other:
+                json.dump(steps, other, indent=2)
+                other.write("\n")
     if steps is None:
         beside.unlink(missing_ok=True)  # it would describe another model
         beside = None
-    else:
-        with replacing(beside) as stream:
-            json.dump(steps, stream, indent=2)
-            stream.write("\n")
-    with replacing(output) as stream:
-        stream.write(text)
     return Imported(output, beside, config, sum(int(_count(w.shape)) for w in weights.values()))
 
 
