@@ -432,6 +432,7 @@ Status FunctionDecoder::asyncCopy() {
     out.imm = proto.imm;
     out.aux = proto.aux;
     out.aux2 = noinc;
+    out.order = Order::Release;
     out.width = 8;
     out.count = 1;
     return {};

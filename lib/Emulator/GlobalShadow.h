@@ -1,9 +1,9 @@
-//===- GlobalShadow.h - race shadow of global memory ------------*- C++ -*-===//
+//===- GlobalShadow.h - race shadow of memory -------------------*- C++ -*-===//
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
-// Cells for the 4-byte granules of global memory: who wrote and read last. A
-// cell's stamps carry the launch, so that nothing is cleared between launches.
+// Cells for the 4-byte granules of global and shared memory: who wrote and read
+// last. Cells live for one launch; a cell holds the last write and two reads.
 //===----------------------------------------------------------------------===//
 #pragma once
 
@@ -13,29 +13,40 @@
 
 namespace vitrify::emulator {
 
-/// Who made an access, packed. 0: nobody.
-/// launch 10 | block 22 | warp 5 | lane 5 | clock 22
+/// Who made an access. 0: nobody. From the top: 1 | block 26 | warp 5 | lane 5 | atomic 1 | clock 26.
 using Stamp = uint64_t;
 
 struct Cell {
-  uint64_t write = 0, read = 0, read2 = 0;
-  uint32_t writePc = 0, readPc = 0;
+  Stamp write, read, read2;
+  uint32_t writePc, readPc; ///< pc << 4 | mask of bytes
 };
+static_assert(sizeof(Cell) == 32);
 
-/// What a synchronisation variable passes on: clocks of warps of blocks.
-struct SyncClocks {
-  std::unordered_map<uint64_t, uint32_t> clocks; ///< block * 32 + warp to clock
+/// Clocks of warps: block * 32 + warp to clock.
+using Clocks = std::unordered_map<uint64_t, uint32_t>;
+
+/// What a synchronisation variable passes on.
+struct SyncState {
+  Clocks clocks;
+  bool crossesBlocks = false; ///< some release had a scope beyond the block
 };
 
 struct GlobalShadow {
   uint64_t base = 0, span = 0;
   Cell *cells = nullptr;
-  uint32_t launch = 0;
   std::mutex mutex;
-  std::unordered_map<uint64_t, SyncClocks> syncs; ///< by address
+  std::unordered_map<uint64_t, SyncState> syncs; ///< by address
+  std::atomic<bool> anySync{false};
   ~GlobalShadow();
 };
 
 std::unique_ptr<GlobalShadow> acquireGlobalShadow(Device &device, uint32_t launch);
+
+struct SharedShadow {
+  std::vector<Cell> cells;
+  std::vector<uint16_t> pending; ///< by granule: 1 + thread whose cp.async was not waited for
+  std::vector<uint32_t> pendingPc;
+  std::unordered_map<uint64_t, SyncState> syncs;
+};
 
 } // namespace vitrify::emulator

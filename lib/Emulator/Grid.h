@@ -70,6 +70,7 @@ struct GridState {
   LaunchConfig config;
   Device *device = nullptr;
   uint32_t sharedBytes = 0;
+  uint64_t workspace = 0; ///< of a cooperative grid
   std::vector<uint8_t> params;
   uint64_t blocks = 0, threadsPerBlock = 0;
   uint32_t launchNumber = 0;

@@ -17,10 +17,10 @@ constexpr std::string_view kSpecials[] = {
     "%is_explicit_cluster", "%lanemask_eq", "%lanemask_le", "%lanemask_lt", "%lanemask_ge", "%lanemask_gt", "%clock",
     "%clock_hi", "%clock64", "%globaltimer", "%globaltimer_lo", "%globaltimer_hi", "%total_smem_size",
     "%dynamic_smem_size", "%aggr_smem_size", "%reserved_smem_offset_begin", "%reserved_smem_offset_end",
-    "%reserved_smem_offset_cap", "%envreg0", "%envreg1", "%envreg2", "%current_graph_exec", "WARP_SZ",
+    "%reserved_smem_offset_cap", "%current_graph_exec", "WARP_SZ",
 };
 bool isSpecial(std::string_view name) {
-  return std::find(std::begin(kSpecials), std::end(kSpecials), name) != std::end(kSpecials);
+  return name.starts_with("%envreg") || std::find(std::begin(kSpecials), std::end(kSpecials), name) != std::end(kSpecials);
 }
 } // namespace
 

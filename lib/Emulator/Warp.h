@@ -19,7 +19,7 @@
 
 namespace vitrify::emulator {
 
-class RaceDetector;
+struct RaceState;
 struct Cta;
 struct GridState;
 struct WorkerState;
@@ -92,6 +92,7 @@ struct Warp {
   alignas(64) uint32_t laneSync[32] = {}; ///< race: this warp's clock at the lane's last warp-level synchronisation
   uint32_t clock = 1;       ///< race: this warp's own clock
   std::vector<uint32_t> seen;     ///< race: clocks of the block's warps that happened before
+  std::shared_ptr<RaceState> race;
 };
 
 //===-- Services, in Access.cpp, Faults.cpp, Sync.cpp ----------------------===//

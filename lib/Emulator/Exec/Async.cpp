@@ -133,9 +133,8 @@ template <Area S> void inval(Warp &w, const Inst &i, u32 m) {
 template <Area S, bool Drop> void arrive(Warp &w, const Inst &i, u32 m) {
   const u32 *b = i.b != ~0u ? R<u32>(w, i.b) : nullptr;
   bool expectTx = i.aux2 & 2;
-  if (i.order != Order::Relaxed)
-    raceRelease(w);
   eachMbarrier<S>(w, i, m, Access::Atomic, [&](u32 l, u64 address, u64 value) {
+    raceSync(w, i, address, true, false, true);
     u32 count = expectTx || !b ? 1 : b[l];
     s32 tx = expectTx && b ? s32(b[l]) : 0;
     if (count > mbarrierPending(value)) {
@@ -163,7 +162,9 @@ template <Area S, bool Try> void testWait(Warp &w, const Inst &i, u32 m) {
     u32 phase = (i.aux2 & 1) ? R<u32>(w, i.b)[l] & 1 : mbarrierPhase(R<u64>(w, i.b)[l]);
     bool complete = mbarrierPhase(value) != phase;
     done |= u32(complete) << l;
-    if (!complete) {
+    if (complete)
+      raceSync(w, i, address, true, true, false);
+    else {
       waitAddress = address;
       waitPhase = phase;
       ++waiting;
@@ -190,8 +191,8 @@ void pendingCount(Warp &w, const Inst &i, u32 m) {
 /// count was to grow by one first: both together change nothing.
 template <Area S> void copyArrive(Warp &w, const Inst &i, u32 m) {
   raceCommitTo(w, m);
-  raceRelease(w);
   eachMbarrier<S>(w, i, m, Access::Atomic, [&](u32 l, u64 address, u64 value) {
+    raceSync(w, i, address, true, false, true);
     if (!i.aux2)
       return value;
     if (mbarrierPending(value) == 0) {
