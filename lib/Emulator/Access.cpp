@@ -124,11 +124,14 @@ uint32_t checkGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &ac
   uint32_t bytes = access.bytes, align = natural(i, access);
   uint32_t ok = mask;
   bool write = writes(access, i, w), read = reads(access, i, w);
+  bool allInitialised = true;
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     uint32_t lane = uint32_t(std::countr_zero(rest));
     uint64_t address = access.address[lane];
-    if (address >= w.hitBegin && address + bytes <= w.hitEnd && !(address & (align - 1)) && !(write && w.hitReadOnly))
+    if (address >= w.hitBegin && address + bytes <= w.hitEnd && !(address & (align - 1)) && !(write && w.hitReadOnly)) {
+      allInitialised &= w.hitInitialised;
       continue;
+    }
     const Allocation *a = lookup(table, address);
     if (!a || address + bytes > a->address + a->size || a->freed) {
       bool freed = a && a->freed;
@@ -164,13 +167,20 @@ uint32_t checkGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &ac
     w.hitBegin = a->address;
     w.hitEnd = a->address + a->size;
     w.hitReadOnly = a->readOnly;
-    const DeviceMemory &memory = w.grid->device->memory();
-    bool tracked = a->address >= memory.base() && a->address - memory.base() < memory.span();
-    w.hitInitialised = !tracked || !w.checksInit || a->kind == AllocationKind::HostPinned ||
-                       a->kind == AllocationKind::Managed || !memory.firstUninitialised(a->address, a->size);
+    // Whether an allocation is all written is found out once a launch: it costs a pass over its shadow.
+    uint8_t &state = w.worker->initialised[size_t(a - table.data())];
+    if (!state) {
+      const DeviceMemory &memory = w.grid->device->memory();
+      bool tracked = a->address >= memory.base() && a->address - memory.base() < memory.span();
+      bool whole = !tracked || !w.checksInit || a->kind == AllocationKind::HostPinned ||
+                   a->kind == AllocationKind::Managed || !memory.firstUninitialised(a->address, a->size);
+      state = whole ? 1 : 2;
+    }
+    w.hitInitialised = state == 1;
+    allInitialised &= w.hitInitialised;
   }
   const DeviceMemory &memory = w.grid->device->memory();
-  if (!w.hitInitialised || (write && !w.checksInit)) {
+  if (!allInitialised || (write && !w.checksInit)) {
     for (uint32_t rest = ok; rest; rest &= rest - 1) {
       uint32_t lane = uint32_t(std::countr_zero(rest));
       uint64_t address = access.address[lane];

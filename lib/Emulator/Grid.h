@@ -57,6 +57,7 @@ struct WorkerState {
   std::vector<PcCounts> counts;
   uint64_t instructions = 0, barrierWaits = 0, asyncWaits = 0;
   std::shared_ptr<const AllocationTable> table;
+  std::vector<uint8_t> initialised; ///< by index in table: 0 unknown, 1 all written, 2 not
 };
 
 struct GlobalShadow;
@@ -70,7 +71,6 @@ struct GridState {
   LaunchConfig config;
   Device *device = nullptr;
   uint32_t sharedBytes = 0;
-  uint64_t workspace = 0; ///< of a cooperative grid
   std::vector<uint8_t> params;
   uint64_t blocks = 0, threadsPerBlock = 0;
   uint32_t launchNumber = 0;

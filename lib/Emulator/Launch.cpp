@@ -104,10 +104,6 @@ void fillSpecials(GridState &grid, Cta &cta, Warp &w) {
         value = uint64_t(p.chip->smCount);
       else if (name == "%gridid")
         value = grid.launchNumber;
-      else if (name == "%envreg1") // the workspace of a cooperative grid: CUDA's own convention, high word first
-        value = grid.workspace >> 32;
-      else if (name == "%envreg2")
-        value = grid.workspace & 0xffffffffu;
       else if (name == "%cluster_nctarank")
         value = 1;
       else if (name == "%total_smem_size")
@@ -405,28 +401,13 @@ LaunchResult launch(const LoadedModule &module, std::string_view kernel, const L
 
   unsigned threads = options.hostThreads ? options.hostThreads : std::max(1u, std::thread::hardware_concurrency());
   threads = static_cast<unsigned>(std::min<uint64_t>(threads, grid.blocks));
-  // Cooperative grids meet at a barrier in a workspace that the driver provides, zeroed.
-  struct Workspace {
-    DeviceMemory &memory;
-    uint64_t address = 0;
-    ~Workspace() {
-      if (address)
-        (void)memory.free(address);
-    }
-  } workspace{module.device().memory()};
-  if (config.cooperative) {
-    auto address = workspace.memory.allocate(256, AllocationKind::Global, "cooperative workspace");
-    if (!address)
-      return invalid(LaunchError::OutOfResources, address.status().message());
-    workspace.address = grid.workspace = *address;
-    (void)workspace.memory.fill(*address, 0, 4, 64);
-  }
   auto table = module.device().memory().table();
   std::vector<std::unique_ptr<WorkerState>> workers;
   for (unsigned k = 0; k < threads; ++k) {
     workers.push_back(std::make_unique<WorkerState>());
     workers.back()->counts.resize(options.counters ? program.code.size() : 0);
     workers.back()->table = table;
+    workers.back()->initialised.resize(table->size());
   }
   std::vector<std::thread> pool;
   for (unsigned k = 1; k < threads; ++k)

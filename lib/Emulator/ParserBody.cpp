@@ -20,7 +20,8 @@ constexpr std::string_view kSpecials[] = {
     "%reserved_smem_offset_cap", "%current_graph_exec", "WARP_SZ",
 };
 bool isSpecial(std::string_view name) {
-  return name.starts_with("%envreg") || std::find(std::begin(kSpecials), std::end(kSpecials), name) != std::end(kSpecials);
+  return name.starts_with("%envreg") ||
+         std::find(std::begin(kSpecials), std::end(kSpecials), name) != std::end(kSpecials);
 }
 } // namespace
 
@@ -226,7 +227,9 @@ Status Parser::instruction(ParsedFunction &fn) {
     do {
       auto op = operand(fn);
       if (!op)
-        return op.status();
+        return op.status().code() == StatusCode::Unsupported
+                   ? Status(StatusCode::Unsupported, op.status().message() + " (in " + inst.text() + ")")
+                   : op.status();
       inst.operands.push_back(std::move(*op));
     } while (accept(','));
   }

@@ -1,0 +1,98 @@
+//===- main.cpp - how fast the emulator runs --------------------*- C++ -*-===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// Loops of one kind of work on one host thread; prints instructions (or
+// multiply-adds) a second, without and with checks and counters.
+//===----------------------------------------------------------------------===//
+#include "vitrify/Emulator/Launch.h"
+
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+using namespace vitrify;
+using namespace vitrify::emulator;
+
+namespace {
+
+struct Loop {
+  const char *name, *body;
+  double perIteration; ///< counted operations of a thread in one iteration
+  const char *unit;
+};
+
+std::string repeat(const std::string &text, int n) {
+  std::string out;
+  for (int i = 0; i < n; ++i)
+    out += text;
+  return out;
+}
+
+double seconds(const Loop &loop, Device &device, uint64_t buffer, uint32_t iterations, const LaunchOptions &options) {
+  std::string text = ".version 8.7\n.target sm_89\n.address_size 64\n.visible .entry k(.param .u64 p, .param .u32 n)\n{\n"
+                     ".reg .pred %p<4>; .reg .b32 %r<40>; .reg .f32 %f<40>; .reg .b64 %rd<8>;\n.shared .align 16 .b8 s[4096];\n"
+                     "ld.param.u64 %rd1, [p]; ld.param.u32 %r1, [n]; mov.u32 %r2, 0; mov.u32 %r3, %tid.x;\n"
+                     "mul.wide.u32 %rd2, %r3, 4; add.s64 %rd3, %rd1, %rd2; shl.b32 %r4, %r3, 2; mov.u32 %r5, s; add.s32 %r6, %r5, %r4;\n";
+  for (int i = 8; i < 24; ++i)
+    text += "mov.u32 %r" + std::to_string(i) + ", %r3; cvt.rn.f32.u32 %f" + std::to_string(i) + ", %r3;\n";
+  text += "LOOP:\n" + repeat(loop.body, 8) + "add.u32 %r2, %r2, 1; setp.lt.u32 %p1, %r2, %r1; @%p1 bra LOOP;\n"
+          "add.f32 %f8, %f8, %f9; st.global.f32 [%rd3], %f8; st.global.u32 [%rd3], %r8;\nret;\n}\n";
+  auto module = Module::parse(text, loop.name);
+  if (!module) {
+    std::fprintf(stderr, "%s\n", module.status().message().c_str());
+    return 0;
+  }
+  auto loaded = LoadedModule::load(*module, device);
+  if (!loaded) {
+    std::fprintf(stderr, "%s\n", loaded.status().message().c_str());
+    return 0;
+  }
+  uint8_t params[12];
+  std::memcpy(params, &buffer, 8);
+  std::memcpy(params + 8, &iterations, 4);
+  LaunchConfig config;
+  config.block.x = 256;
+  auto start = std::chrono::steady_clock::now();
+  LaunchResult result = launch(**loaded, "k", config, params, options);
+  double s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (result.error != LaunchError::Success || !result.reports.empty())
+    std::fprintf(stderr, "%s: %s\n", loop.name, result.reports.empty() ? result.message.c_str() : formatReport(result.reports[0]).c_str());
+  return s;
+}
+
+} // namespace
+
+int main() {
+  const Loop loops[] = {
+      {"fma.f32", "fma.rn.f32 %f8, %f9, %f10, %f8; fma.rn.f32 %f11, %f9, %f10, %f11;\n", 16, "instr"},
+      {"integer", "add.s32 %r8, %r8, %r9; xor.b32 %r10, %r10, %r8;\n", 16, "instr"},
+      {"ld/st.shared", "ld.shared.u32 %r8, [%r6]; st.shared.u32 [%r6], %r8;\n", 16, "instr"},
+      {"ld/st.global", "ld.global.u32 %r8, [%rd3]; st.global.u32 [%rd3], %r8;\n", 16, "instr"},
+      {"mma f16", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f8,%f9,%f10,%f11}, {%r8,%r9,%r10,%r11}, {%r12,%r13}, {%f8,%f9,%f10,%f11};\n", 8 * 2048.0 / 32, "MAC"},
+      {"mma e4m3", "mma.sync.aligned.m16n8k32.row.col.f32.e4m3.e4m3.f32 {%f8,%f9,%f10,%f11}, {%r8,%r9,%r10,%r11}, {%r12,%r13}, {%f8,%f9,%f10,%f11};\n", 8 * 4096.0 / 32, "MAC"},
+  };
+  auto device = Device::create(**findChip("sm_89"), uint64_t(1) << 28);
+  if (!device)
+    return 1;
+  uint64_t buffer = *(*device)->memory().allocate(4096);
+  (void)(*device)->memory().fill(buffer, 0, 4, 1024);
+  std::printf("%-14s %16s %16s %16s   (G a second, one host thread)\n", "loop", "no checks", "all checks", "and counters");
+  for (const Loop &loop : loops) {
+    std::printf("%-14s", loop.name);
+    for (int mode = 0; mode < 3; ++mode) {
+      LaunchOptions options;
+      options.hostThreads = 1;
+      options.checks = mode == 0 ? uint8_t(CheckNone) : uint8_t(CheckAll);
+      options.counters = mode == 2;
+      uint32_t iterations = 200;
+      double s = 0;
+      while ((s = seconds(loop, **device, buffer, iterations, options)) < 0.15 && s > 0)
+        iterations *= 3;
+      std::printf(" %16.3f", s > 0 ? loop.perIteration * 256.0 * iterations / s / 1e9 : 0.0);
+    }
+    std::printf("   %s\n", loop.unit);
+  }
+  return 0;
+}
