@@ -25,6 +25,13 @@ struct RaceState {
   Clocks fenced;
   bool hasFence = false, fenceCrosses = false;
   Clocks pending;
+  /// Variables read by the last access. What they pass on is taken when the warp does its next step: the check runs
+  /// before the access itself, and a release may come in between.
+  struct Read {
+    uint64_t address;
+    bool shared, now;
+  };
+  std::vector<Read> reads;
 };
 
 GlobalShadow::~GlobalShadow() {
@@ -169,6 +176,39 @@ void acquire(Warp &w, const Clocks &from) {
 
 } // namespace
 
+namespace {
+void takeReads(Warp &w) {
+  if (w.race->reads.empty())
+    return;
+  GlobalShadow *global = w.grid->shadow.get();
+  for (const RaceState::Read &read : w.race->reads) {
+    if (!read.shared && !global->anySync.load(std::memory_order_acquire))
+      continue;
+    std::unique_lock<std::mutex> lock;
+    if (!read.shared)
+      lock = std::unique_lock(global->mutex);
+    auto &syncs = read.shared ? w.cta->shadow->syncs : global->syncs;
+    auto it = syncs.find(read.address);
+    if (it == syncs.end())
+      continue;
+    Clocks mine;
+    const Clocks *from = &it->second.clocks;
+    if (!it->second.crossesBlocks) {
+      // Releases of block scope reach the block's own warps only.
+      for (auto [key, clock] : *from)
+        if (key / 32 == (w.cta->index & 0x3ffffff))
+          mine[key] = clock;
+      from = &mine;
+    }
+    if (read.now)
+      acquire(w, *from);
+    else
+      join(w.race->pending, *from);
+  }
+  w.race->reads.clear();
+}
+} // namespace
+
 void raceStart(Cta &cta) {
   GridState &grid = *cta.warps[0].grid;
   if (!(grid.options->checks & CheckRace))
@@ -195,30 +235,16 @@ void raceSync(Warp &w, const Inst &i, uint64_t address, bool shared, bool reads,
   GlobalShadow *global = w.grid->shadow.get();
   bool publishesAll = i.order == Order::Release || i.order == Order::AcqRel || i.order == Order::SeqCst;
   bool publishes = writes && (publishesAll || w.race->hasFence);
-  if (!shared && !publishes && !global->anySync.load(std::memory_order_acquire))
+  if (reads) {
+    bool now = i.order == Order::Acquire || i.order == Order::AcqRel || i.order == Order::SeqCst;
+    w.race->reads.push_back({address, shared, now});
+  }
+  if (!publishes)
     return;
   std::unique_lock<std::mutex> lock;
   if (!shared)
     lock = std::unique_lock(global->mutex);
   auto &syncs = shared ? w.cta->shadow->syncs : global->syncs;
-  if (reads) {
-    if (auto it = syncs.find(address); it != syncs.end()) {
-      bool takesNow = i.order == Order::Acquire || i.order == Order::AcqRel || i.order == Order::SeqCst;
-      Clocks mine;
-      const Clocks *from = &it->second.clocks;
-      if (!it->second.crossesBlocks) {
-        // Releases of block scope reach the block's own warps only.
-        for (auto [key, clock] : *from)
-          if (key / 32 == (w.cta->index & 0x3ffffff))
-            mine[key] = clock;
-        from = &mine;
-      }
-      if (takesNow)
-        acquire(w, *from);
-      else
-        join(w.race->pending, *from);
-    }
-  }
   if (publishes) {
     SyncState &state = syncs[address];
     join(state.clocks, publishesAll ? knowledge(w) : w.race->fenced);
@@ -233,6 +259,7 @@ void raceSync(Warp &w, const Inst &i, uint64_t address, bool shared, bool reads,
 void raceFence(Warp &w, Scope scope) {
   if (!w.checksRace || !w.race)
     return;
+  takeReads(w);
   acquire(w, w.race->pending);
   w.race->pending.clear();
   w.race->fenced = knowledge(w);
@@ -242,8 +269,10 @@ void raceFence(Warp &w, Scope scope) {
 }
 
 void raceRelease(Warp &w) {
-  if (w.checksRace)
-    ++w.clock;
+  if (!w.checksRace)
+    return;
+  takeReads(w);
+  ++w.clock;
 }
 
 void raceWarpSync(Warp &w, uint32_t mask) {
@@ -258,7 +287,8 @@ void raceBarrier(Cta &cta, const std::vector<uint32_t> &arrived, const std::vect
   if (cta.warps.empty() || !cta.warps[0].checksRace || !cta.shadow)
     return;
   std::vector<uint32_t> joined(cta.warps.size(), 0);
-  Clocks foreign;
+  Clocks foreign, fenced, pending;
+  bool hasFence = false, crosses = false;
   for (uint32_t a : arrived) {
     const Warp &w = cta.warps[a];
     for (size_t v = 0; v < joined.size(); ++v)
@@ -266,12 +296,27 @@ void raceBarrier(Cta &cta, const std::vector<uint32_t> &arrived, const std::vect
     joined[a] = std::max(joined[a], w.clock - 1); // the arrival was the last release
     if (!w.race->foreign.empty())
       join(foreign, w.race->foreign);
+    if (!w.race->pending.empty())
+      join(pending, w.race->pending);
+    // What each thread fenced before the barrier, one of them may publish after it.
+    if (w.race->hasFence) {
+      join(fenced, w.race->fenced);
+      hasFence = true;
+      crosses |= w.race->fenceCrosses;
+    }
   }
   for (auto [w, mask] : waiting) {
     for (size_t v = 0; v < joined.size(); ++v)
       w->seen[v] = std::max(w->seen[v], joined[v]);
     if (!foreign.empty())
       join(w->race->foreign, foreign);
+    if (!pending.empty())
+      join(w->race->pending, pending);
+    if (hasFence) {
+      join(w->race->fenced, fenced);
+      w->race->hasFence = true;
+      w->race->fenceCrosses |= crosses;
+    }
     for (uint32_t rest = mask; rest; rest &= rest - 1)
       w->laneSync[std::countr_zero(rest)] = w->clock;
   }
@@ -281,6 +326,7 @@ void raceGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access)
   GlobalShadow &shadow = *w.grid->shadow;
   if (!shadow.cells)
     return;
+  takeReads(w);
   bool atomic = access.access == Access::Atomic;
   InstClass cls = w.program->infos[pcOf(w, i)].cls;
   bool reads = access.access == Access::Read || (atomic && cls != InstClass::StoreGlobal);
@@ -303,6 +349,7 @@ void raceGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access)
 }
 
 void raceShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access) {
+  takeReads(w);
   SharedShadow &shadow = *w.cta->shadow;
   bool atomic = access.access == Access::Atomic, copy = access.access == Access::AsyncCopy;
   InstClass cls = w.program->infos[pcOf(w, i)].cls;
