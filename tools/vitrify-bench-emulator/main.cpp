@@ -37,6 +37,7 @@ double seconds(const Loop &loop, Device &device, uint64_t buffer, uint32_t itera
                      "mul.wide.u32 %rd2, %r3, 4; add.s64 %rd3, %rd1, %rd2; shl.b32 %r4, %r3, 2; mov.u32 %r5, s; add.s32 %r6, %r5, %r4;\n";
   for (int i = 8; i < 24; ++i)
     text += "mov.u32 %r" + std::to_string(i) + ", %r3; cvt.rn.f32.u32 %f" + std::to_string(i) + ", %r3;\n";
+  text += "st.shared.u32 [%r6], %r3;\n";
   text += "LOOP:\n" + repeat(loop.body, 8) + "add.u32 %r2, %r2, 1; setp.lt.u32 %p1, %r2, %r1; @%p1 bra LOOP;\n"
           "add.f32 %f8, %f8, %f9; st.global.f32 [%rd3], %f8; st.global.u32 [%rd3], %r8;\nret;\n}\n";
   auto module = Module::parse(text, loop.name);
