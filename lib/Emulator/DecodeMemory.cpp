@@ -117,6 +117,11 @@ Status FunctionDecoder::addressOperand(const Operand &op, Space space, Inst &out
   return {};
 }
 
+/// Triton writes a scalar as a vector of one: "ld.global.b32 { %r1 }, [...]".
+static const Operand *soleElement(const Operand &op) {
+  return op.kind == Operand::Vector && op.elements.size() == 1 ? &op.elements[0] : &op;
+}
+
 Status FunctionDecoder::load() {
   Inst proto;
   bool proxy = has(".unified");
@@ -141,7 +146,7 @@ Status FunctionDecoder::load() {
     for (const Operand &e : inst->operands[0].elements)
       elements.push_back(&e);
   } else {
-    elements.push_back(&inst->operands[0]);
+    elements.push_back(soleElement(inst->operands[0]));
   }
   // Device functions' parameters, and those of calls, are in local memory.
   Space area = *space;
@@ -220,7 +225,7 @@ Status FunctionDecoder::store() {
     for (const Operand &e : value.elements)
       elements.push_back(&e);
   } else {
-    elements.push_back(&value);
+    elements.push_back(soleElement(value));
   }
   unsigned rowBits = 0;
   for (const Operand *e : elements)
