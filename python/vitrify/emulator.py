@@ -61,11 +61,11 @@ class _Driver:
     """The library, loaded once, and one context a chip."""
 
     def __init__(self):
-        path = os.environ.get("VITRIFY_EMULATOR_LIBRARY") or str(_BESIDE)
+        path = os.environ.get("VITRIFY_EMULATED_CUDA") or str(_BESIDE)
         try:
             self.library = ctypes.CDLL(path)
         except OSError as error:
-            raise EmulatorError(f"cannot load {path}: {error}; run make build, or set VITRIFY_EMULATOR_LIBRARY") from None
+            raise EmulatorError(f"cannot load {path}: {error}; run make build, or set VITRIFY_EMULATED_CUDA") from None
         self.library.vitrifyEmulatorMessage.restype = ctypes.c_char_p
         self.library.vitrifyEmulatorTakeRecords.restype = ctypes.c_void_p
         self.library.vitrifyEmulatorFree.argtypes = [ctypes.c_void_p]
