@@ -159,6 +159,8 @@ TEST_F(RunTool, BadOptionsAndBundles) {
   EXPECT_EQ(error(bundle + tail + " --frobnicate"), "unknown option --frobnicate, see --help");
   EXPECT_EQ(error(bundle + tail + " --device tpu"), "unknown device 'tpu', expected cpu, cuda or cuda:N");
   EXPECT_THAT(error(bundle + tail + " --device emulator"), HasSubstr("emulate"));
+  EXPECT_THAT(error(bundle + tail + " --device cuda"),
+              testing::AnyOf(HasSubstr("no CUDA driver: "), HasSubstr("finds no GPU"), HasSubstr("this GPU has")));
   EXPECT_EQ(error(bundle + tail + " --target sm_90a"), "the bundle has no target 'sm_90a', it has x86-64-v3");
   EXPECT_THAT(error(folder / "nothing" + tail), HasSubstr(folder / "nothing"));
   EXPECT_THAT(error(folder.path() + tail), HasSubstr("manifest.json"));
