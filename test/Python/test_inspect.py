@@ -8,6 +8,7 @@ import pytest
 from conftest import BIN, EXAMPLE
 from safetensors import safe_open
 
+from vitrify.cli import main
 from vitrify.importer.hf import import_folder
 
 MODEL = EXAMPLE / "vit_mnist_gelu_rescaled"
@@ -39,6 +40,25 @@ def test_figures_are_those_of_the_files(bundle):
     launched = [plan["kernels"][v["kernel"]]["name"] for s in steps if s["kind"] == "launch" for v in s["variants"]]
     assert {k["name"]: k["steps"] for k in target["kernels"]} == {n: launched.count(n) for n in set(launched)}
     assert all(layer["precision"] == "f32" and layer["instructions"] == "f32" for layer in target["layers"])
+
+
+def test_fp8_layers_say_what_their_instructions_take(bundle, tmp_path):
+    """On x86, E4M3 values are held in bf16, or f32 where the row has no bf16: the report says both."""
+    images = np.random.default_rng(0).normal(size=(4, 1, 28, 28)).astype(np.float32)
+    np.save(tmp_path / "x.npy", images)
+    model = bundle.parent / "model.mlir"
+    assert main(["calibrate", str(model), "--input", str(tmp_path / "x.npy"), "-o", str(tmp_path / "ranges.json")]) == 0
+    subprocess.run([BIN / "vitrify-compile", model, "-o", tmp_path / "m", "--target=x86-64-v3", "--target=x86-64-v4-bf16", "--precision=fp8",
+                    f"--ranges={tmp_path / 'ranges.json'}"], check=True)
+    report = json.loads(inspect(tmp_path / "m", "--json", "--verify").stdout)
+    for target, instructions in zip(report["targets"], ("f32", "bf16")):
+        layers = {layer["name"]: layer for layer in target["layers"]}
+        for name in ("b0.q", "b0.proj", "b3.fc1", "b3.fc2"):
+            assert (layers[name]["precision"], layers[name]["instructions"]) == ("f8e4m3", instructions), target["name"]
+        assert layers["b0.attn"]["precision"] != "f8e4m3" and layers["norm"]["precision"] == "f32"
+        assert layers["b0.fc1"]["scale"]
+    types = report["weights"]["bytes_by_dtype"]
+    assert types["F8_E4M3"] == 4 * (288 * 96 + 96 * 96 + 2 * 384 * 96)  # every linear of the four blocks, once for both targets
 
 
 def test_weights_are_the_checkpoint_s(bundle):

@@ -228,8 +228,11 @@ LogicalResult Planner::planOp(Operation *op) {
   }
   std::string scale = step.writes.empty() ? "" : program.buffers[step.writes[0].buffer].scale;
   auto note = op->getAttrOfType<StringAttr>("vit.precision_note");
+  // A layer's precision is that of its numbers. Where E4M3 values are held in a wider type, the kernel's own precision says
+  // what the instructions take.
+  bool codes = llvm::any_of(step.weights, [&](unsigned weight) { return out.plan.weights[weight].dtype == DType::F8E4M3; });
   for (const std::string &layer : step.layers)
-    out.layers.push_back({layer, first.precision, first.name, scale, note ? note.str() : ""});
+    out.layers.push_back({layer, codes ? "f8e4m3" : first.precision, first.name, scale, note ? note.str() : ""});
   program.steps.push_back(std::move(step));
   return success();
 }
