@@ -161,6 +161,8 @@ StatusOr<DriverOptions> driverOptionsFromEnvironment() {
     std::string name(text.substr(kPrefix.size(), equals - kPrefix.size()));
     for (char &c : name)
       c = c >= 'A' && c <= 'Z' ? char(c + 32) : c;
+    if (name == "isa") // the interpreter's own: which CPU level it runs at
+      continue;
     VITRIFY_RETURN_IF_ERROR(setDriverOption(options, name, text.substr(equals + 1)));
   }
   return options;

@@ -6,6 +6,7 @@
 //===----------------------------------------------------------------------===//
 #include "DriverFixture.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <thread>
 
@@ -328,6 +329,21 @@ TEST(DriverOptionsTest, ReadByNameAndRefusedWithReason) {
   EXPECT_FALSE(setDriverOption(options, "memory", "99999999999G").ok());
   EXPECT_FALSE(setDriverOption(options, "devices", "sm_12345").ok());
   EXPECT_NE(setDriverOption(options, "colour", "blue").message().find("checks"), std::string::npos);
+}
+
+TEST(DriverOptionsTest, ReadFromTheEnvironment) {
+  ::setenv("VITRIFY_EMULATOR_SEED", "42", 1);
+  ::setenv("VITRIFY_EMULATOR_ISA", "v3", 1); // the interpreter's, not the driver's
+  auto options = driverOptionsFromEnvironment();
+  ASSERT_TRUE(options.ok()) << options.status().message();
+  EXPECT_EQ(options->launch.seed, 42u);
+  ::setenv("VITRIFY_EMULATOR_SEED", "many", 1);
+  EXPECT_EQ(driverOptionsFromEnvironment().status().code(), StatusCode::InvalidArgument);
+  ::setenv("VITRIFY_EMULATOR_SEED", "42", 1);
+  ::setenv("VITRIFY_EMULATOR_COLOUR", "blue", 1);
+  EXPECT_NE(driverOptionsFromEnvironment().status().message().find("'colour'"), std::string::npos);
+  for (const char *name : {"VITRIFY_EMULATOR_SEED", "VITRIFY_EMULATOR_ISA", "VITRIFY_EMULATOR_COLOUR"})
+    ::unsetenv(name);
 }
 
 } // namespace
