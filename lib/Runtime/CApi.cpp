@@ -103,8 +103,12 @@ vitrify_status *vitrify_program_open(const char *path, const vitrify_options *op
     VITRIFY_RETURN_IF_ERROR(required(program, "program"));
     *program = nullptr;
     VITRIFY_ASSIGN_OR_RETURN(vitrify_options given, readOptions(options, "vitrify_options"));
-    if (given.memory_mode != VITRIFY_MEMORY_FAST && given.memory_mode != VITRIFY_MEMORY_LOW)
-      return invalidArgument("memory_mode is " + std::to_string(int(given.memory_mode)) + ", expected 0 or 1");
+    // A C caller may put any number there, and loading one that is no enumerator is undefined.
+    int mode;
+    static_assert(sizeof(mode) == sizeof(given.memory_mode));
+    std::memcpy(&mode, &given.memory_mode, sizeof(mode));
+    if (mode != VITRIFY_MEMORY_FAST && mode != VITRIFY_MEMORY_LOW)
+      return invalidArgument("memory_mode is " + std::to_string(mode) + ", expected 0 or 1");
     if (given.threads > 4096)
       return invalidArgument("threads is " + std::to_string(given.threads) + ", expected at most 4096");
     ProgramOptions opts;

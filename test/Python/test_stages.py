@@ -132,7 +132,7 @@ def test_values_keep_their_buffers_without_fusion(model):
 
 
 def test_what_was_done_is_reported(model):
-    done = compiler(model, "--emit=vit", "-o", os.devnull, "--report", "--keep=bf16:b3.fc1")
+    done = compiler(model, "--emit=vit", "-o", "-", "--report", "--keep=bf16:b3.fc1")
     assert done.returncode == 0
     assert "b3.fc1" in done.stderr and "rule bf16:b3.fc1" in done.stderr
     assert "is part of 'b0.qkv'" in done.stderr
@@ -201,7 +201,7 @@ def test_missing_ranges_are_one_message(model, tmp_path):
 def test_the_arena_is_reported(model):
     plan = json.loads(emit(model, "plan"))
     [program] = plan["programs"]
-    done = compiler(model, "--emit=plan", "-o", os.devnull, "--report")
+    done = compiler(model, "--emit=plan", "-o", "-", "--report")
     operator, symbol, unit = program["arena_bytes"]
     assert (operator, symbol) == ("*", "images")
     assert f"is {len(program['steps'])} steps in an arena of {unit * program['symbols'][0]['tuned']} bytes" in done.stderr
