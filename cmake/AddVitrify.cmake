@@ -3,7 +3,7 @@
 
 add_compile_options(-Wall -Wextra -Wno-unused-parameter -Werror=return-type -Werror=switch)
 
-# A library that sees no MLIR and no LLVM: Support, Weights, Bundle, Runtime, Emulator.
+# A library that sees no MLIR and no LLVM: Support, Weights, Bundle, Runtime, GpuModel, Emulator.
 function(vitrify_add_library name)
   cmake_parse_arguments(ARG "SHARED" "" "SRCS;DEPS" ${ARGN})
   if(ARG_SHARED)

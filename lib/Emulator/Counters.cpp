@@ -2,9 +2,8 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
-// Sums the workers' counts by line and class. The estimate takes the busiest SM
-// of the last wave: the slowest of issue, tensor, MUFU, shared memory and L2,
-// against DRAM for the whole grid. It is a model, not a measurement.
+// Sums the workers' counts by line and class, and hands them to the launch model
+// with the whole kernel as its main loop.
 //===----------------------------------------------------------------------===//
 #include "Cache.h"
 
@@ -99,36 +98,25 @@ void collectCounters(GridState &grid, const std::vector<std::unique_ptr<WorkerSt
     out.lines.push_back(std::move(line));
 }
 
-Estimate estimate(const Counters &c, const Chip &chip) {
-  Estimate e;
-  double blocks = double(c.grid[0]) * c.grid[1] * c.grid[2];
-  int perSM = std::max(1, residentBlocksPerSM(chip, int(c.block[0] * c.block[1] * c.block[2]),
-                                              int(std::min(c.registers, 255u)), c.sharedBytes));
-  double slots = double(chip.smCount) * perSM;
-  e.fillShare = blocks / (std::ceil(blocks / slots) * slots);
-  // The busiest SM: whole blocks, the last wave spread over the SMs.
-  double full = std::floor(blocks / slots), rest = blocks - full * slots;
-  double busiest = full * perSM + std::ceil(rest / chip.smCount);
-  double share = blocks > 0 ? busiest / blocks : 0;
-  e.issueCycles = double(c.warpInstructions) * share / 4;
-  e.tensorCycles = share * (double(c.tensorMacsF16) / chip.tensorF16 + double(c.tensorMacsF16AccF16) / chip.tensorF16AccF16 +
-                            double(c.tensorMacsF8) / chip.tensorF8 + double(c.tensorMacsF8AccF16) / chip.tensorF8AccF16 +
-                            double(c.tensorMacsI8) / chip.tensorI8 + double(c.tensorMacsOther) / chip.tensorF16);
-  e.mufuCycles = double(c.warpByClass[unsigned(InstClass::Mufu)]) * 32 * share / chip.mufuPerClock;
-  e.sharedCycles = double(c.memory.sharedWavefronts) * share;
-  e.l2Cycles = double(c.memory.l2Bytes) * share / chip.l2BytesPerClock;
-  e.dramNs = double(c.memory.dramBytes) / chip.memoryBytesPerSecond * 1e9;
-  double nsPerCycle = 1e6 / chip.clockKHz;
-  std::pair<double, const char *> limits[] = {
-      {e.issueCycles * nsPerCycle, "issue"},   {e.tensorCycles * nsPerCycle, "tensor"},
-      {e.mufuCycles * nsPerCycle, "mufu"},     {e.sharedCycles * nsPerCycle, "shared"},
-      {e.l2Cycles * nsPerCycle, "l2"},         {e.dramNs, "dram"},
-      {chip.memoryLatencyNs * std::ceil(blocks / slots), "latency"}};
-  auto worst = std::max_element(std::begin(limits), std::end(limits));
-  e.limiter = worst->second;
-  e.nanoseconds = worst->first + chip.launchOverheadNs;
-  return e;
+KernelLaunch launchOf(const Counters &c) {
+  KernelLaunch launch;
+  launch.blocks = double(c.grid[0]) * c.grid[1] * c.grid[2];
+  launch.threadsPerBlock = int(c.block[0] * c.block[1] * c.block[2]);
+  launch.registersPerThread = int(std::min(c.registers, 255u));
+  launch.sharedBytesPerBlock = c.sharedBytes;
+  launch.dramBytes = double(c.memory.dramBytes);
+  double share = launch.blocks > 0 ? 1 / launch.blocks : 0;
+  BlockWork &w = launch.loop;
+  w.macs = {double(c.tensorMacsF16 + c.tensorMacsOther) * share, double(c.tensorMacsF16AccF16) * share,
+            double(c.tensorMacsF8) * share, double(c.tensorMacsF8AccF16) * share, double(c.tensorMacsI8) * share};
+  w.warpInstructions = double(c.warpInstructions) * share;
+  w.mufuInstructions = double(c.warpByClass[unsigned(InstClass::Mufu)]) * share;
+  w.sharedWavefronts = double(c.memory.sharedWavefronts) * share;
+  w.l2Bytes = double(c.memory.l2Bytes) * share;
+  return launch;
 }
+
+LaunchEstimate estimate(const Counters &counters, const Chip &chip) { return estimateLaunch(launchOf(counters), chip); }
 
 std::string countersToJson(const Counters &c, const Chip &chip) {
   auto memory = [](const MemoryCounts &m) {
@@ -156,10 +144,10 @@ std::string countersToJson(const Counters &c, const Chip &chip) {
       j["warp_instructions_by_class"][std::string(instClassName(InstClass(k)))] = c.warpByClass[k];
   j["tensor_macs"] = {{"f16", c.tensorMacsF16}, {"f16_f16acc", c.tensorMacsF16AccF16}, {"f8", c.tensorMacsF8},
                       {"f8_f16acc", c.tensorMacsF8AccF16}, {"i8", c.tensorMacsI8}, {"other", c.tensorMacsOther}};
-  Estimate e = estimate(c, chip);
+  LaunchEstimate e = estimate(c, chip);
   j["estimate"] = {{"is_estimate", true}, {"nanoseconds", e.nanoseconds}, {"limiter", e.limiter},
-                   {"issue_cycles", e.issueCycles}, {"tensor_cycles", e.tensorCycles}, {"mufu_cycles", e.mufuCycles},
-                   {"shared_cycles", e.sharedCycles}, {"l2_cycles", e.l2Cycles}, {"dram_ns", e.dramNs},
+                   {"issue_cycles", e.loop.issue}, {"tensor_cycles", e.loop.tensor}, {"mufu_cycles", e.loop.mufu},
+                   {"shared_cycles", e.loop.shared}, {"l2_cycles", e.loop.l2}, {"dram_ns", e.dramNs},
                    {"fill_share", e.fillShare}};
   j["lines"] = nlohmann::json::array();
   for (const LineCounts &l : c.lines) {
@@ -203,9 +191,9 @@ std::string formatCounters(const Counters &c, const Chip &chip, unsigned lines) 
         static_cast<unsigned long long>(m.sharedLeast));
   print("  L2 bytes             %16llu, DRAM bytes %llu (modelled)\n", static_cast<unsigned long long>(m.l2Bytes),
         static_cast<unsigned long long>(m.dramBytes));
-  Estimate e = estimate(c, chip);
+  LaunchEstimate e = estimate(c, chip);
   print("  estimate             %13.2f us, limited by %s, fill %.2f (a model, not a measurement)\n", e.nanoseconds / 1e3,
-        e.limiter.c_str(), e.fillShare);
+        std::string(e.limiter).c_str(), e.fillShare);
   std::vector<const LineCounts *> busy;
   for (const LineCounts &l : c.lines)
     busy.push_back(&l);

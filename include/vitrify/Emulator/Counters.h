@@ -2,13 +2,13 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
-// Counts of one launch, by kernel and by PTX line, and the launch model that
-// turns them into an estimated time on a chip. Counts are exact for the
+// Counts of one launch, by kernel and by PTX line, and what the launch model
+// makes of them: an estimated time on a chip. Counts are exact for the
 // emulated schedule; times are estimates and labelled so.
 //===----------------------------------------------------------------------===//
 #pragma once
 
-#include "vitrify/Emulator/Chips.h"
+#include "vitrify/GpuModel/LaunchModel.h"
 
 #include <array>
 #include <cstdint>
@@ -64,13 +64,9 @@ struct Counters {
   std::vector<LineCounts> lines; ///< by PTX line
 };
 
-/// The launch model: cycles of each limiter, the fill of the last wave, and the time. An estimate.
-struct Estimate {
-  double issueCycles = 0, tensorCycles = 0, mufuCycles = 0, sharedCycles = 0, l2Cycles = 0; ///< busiest SM
-  double dramNs = 0, fillShare = 0, nanoseconds = 0;
-  std::string limiter; ///< "issue", "tensor", "mufu", "shared", "l2", "dram", "latency"
-};
-Estimate estimate(const Counters &counters, const Chip &chip);
+/// The launch as the model takes it: averages over its blocks, everything in the main loop.
+KernelLaunch launchOf(const Counters &counters);
+LaunchEstimate estimate(const Counters &counters, const Chip &chip);
 
 std::string countersToJson(const Counters &counters, const Chip &chip);
 /// A table for people; `lines`: the busiest lines to print.

@@ -8,7 +8,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
-#include "vitrify/Emulator/Chips.h"
+#include "vitrify/GpuModel/Chips.h"
 #include "vitrify/Emulator/Memory.h"
 #include "vitrify/Support/Status.h"
 

@@ -5,13 +5,13 @@
 // Figures of the chips and their lookup. Tensor rates are the data sheets'
 // dense figures divided by SMs, boost clock and 2; they come out as powers of 2.
 //===----------------------------------------------------------------------===//
-#include "vitrify/Emulator/Chips.h"
+#include "vitrify/GpuModel/Chips.h"
 
 #include <algorithm>
 #include <cctype>
 #include <string>
 
-namespace vitrify::emulator {
+namespace vitrify {
 namespace {
 
 // Sum rules: microsoft/MMA-Sim (arXiv 2511.10909). Ada f16: 24 fraction bits, groups of 8; Hopper and Blackwell: 25,
@@ -22,27 +22,31 @@ constexpr SumRule kAdaF16{24, 23, 8}, kAdaF8{13, 13, 16};
 constexpr SumRule kHopperF16{25, 23, 16}, kBlackwellF8{25, 23, 32}, kRewrittenF8{25, 23, 32, true};
 
 constexpr uint64_t GiB = uint64_t(1) << 30, MiB = uint64_t(1) << 20;
+constexpr int KiB = 1024;
 
 // Limits: CUDA C++ Programming Guide 13.0, "Compute Capabilities". Latency and L2 rates are round figures from
-// published micro-benchmarks (Chips and Cheese, arXiv 2402.13499); launch cost is that of a node in a CUDA graph.
+// published micro-benchmarks (Chips and Cheese, arXiv 2402.13499; hits of Ada's L2: arXiv 2606.22588); Blackwell's L2
+// latency is Ada's and Hopper's carried over. Launch cost is that of a node in a CUDA graph.
 const Chip kChips[] = {
     {"RTX 4090", "sm_89", 8, 9, 128, 2520000, 10501000, 384, 24 * GiB, 1008e9, 72 * MiB, 16, 1536, 24, 65536,
-     100 * 1024, 99 * 1024, 1024, 128, 16, 128, 256, 512, 512, 1024, 1024, 550, 1300, kAdaF16, kAdaF8, false,
+     100 * KiB, 99 * KiB, 1024, 128, 16, 128, 256, 512, 512, 1024, 1024, 550, 1300, 279, kAdaF16, kAdaF8, false,
      "NVIDIA Ada GPU Architecture whitepaper v2.1, appendix A (FP16 165.2 and 330.3, FP8 330.3 and 660.6 TFLOPS dense)"},
-    {"L4", "sm_89", 8, 9, 58, 2040000, 6251000, 192, 24 * GiB, 300e9, 48 * MiB, 16, 1536, 24, 65536, 100 * 1024,
-     99 * 1024, 1024, 128, 16, 128, 512, 512, 1024, 1024, 1024, 600, 1300, kAdaF16, kAdaF8, false,
+    {"L4", "sm_89", 8, 9, 58, 2040000, 6251000, 192, 24 * GiB, 300e9, 48 * MiB, 16, 1536, 24, 65536, 100 * KiB,
+     99 * KiB, 1024, 128, 16, 128, 512, 512, 1024, 1024, 1024, 600, 1300, 279, kAdaF16, kAdaF8, false,
      "NVIDIA L4 data sheet (FP16 121, FP8 242.5 TFLOPS dense, 300 GB/s)"},
-    {"L40S", "sm_89", 8, 9, 142, 2520000, 9001000, 384, 48 * GiB, 864e9, 96 * MiB, 16, 1536, 24, 65536, 100 * 1024,
-     99 * 1024, 1024, 128, 16, 128, 512, 512, 1024, 1024, 1024, 600, 1300, kAdaF16, kAdaF8, false,
+    {"L40S", "sm_89", 8, 9, 142, 2520000, 9001000, 384, 48 * GiB, 864e9, 96 * MiB, 16, 1536, 24, 65536, 100 * KiB,
+     99 * KiB, 1024, 128, 16, 128, 512, 512, 1024, 1024, 1024, 600, 1300, 279, kAdaF16, kAdaF8, false,
      "NVIDIA L40S data sheet (FP16 362, FP8 733 TFLOPS dense, 864 GB/s)"},
-    {"H100", "sm_90a", 9, 0, 132, 1830000, 2619000, 5120, 80 * GiB, 3352e9, 50 * MiB, 28, 2048, 32, 65536, 228 * 1024,
-     227 * 1024, 1024, 128, 16, 128, 2048, 2048, 4096, 4096, 4096, 600, 1300, kHopperF16, kRewrittenF8, true,
+    {"H100", "sm_90a", 9, 0, 132, 1830000, 2619000, 5120, 80 * GiB, 3352e9, 50 * MiB, 28, 2048, 32, 65536, 228 * KiB,
+     227 * KiB, 1024, 128, 16, 128, 2048, 2048, 4096, 4096, 4096, 600, 1300, 263, kHopperF16, kRewrittenF8, true,
      "NVIDIA H100 Tensor Core GPU whitepaper (SXM5: FP16 989.4, FP8 1978.9 TFLOPS dense, 3.35 TB/s)"},
     {"B200", "sm_100a", 10, 0, 148, 1850000, 3996000, 8192, 180 * GiB, 8000e9, 126 * MiB, 28, 2048, 32, 65536,
-     228 * 1024, 227 * 1024, 1024, 128, 16, 128, 4096, 4096, 8192, 8192, 8192, 700, 1300, kHopperF16, kRewrittenF8, true,
+     228 * KiB, 227 * KiB, 1024, 128, 16, 128, 4096, 4096, 8192, 8192, 8192, 700, 1300, 263, kHopperF16,
+     kRewrittenF8, true,
      "NVIDIA HGX B200 data sheet (FP16 2.25, FP8 4.5 PFLOPS dense, 8 TB/s)"},
     {"RTX 5090", "sm_120a", 12, 0, 170, 2407000, 14001000, 512, 32 * GiB, 1792e9, 96 * MiB, 16, 1536, 24, 65536,
-     100 * 1024, 99 * 1024, 1024, 128, 16, 128, 256, 512, 512, 1024, 1024, 600, 1300, kHopperF16, kBlackwellF8, true,
+     100 * KiB, 99 * KiB, 1024, 128, 16, 128, 256, 512, 512, 1024, 1024, 600, 1300, 279, kHopperF16, kBlackwellF8,
+     true,
      "NVIDIA RTX Blackwell GPU Architecture whitepaper v1.1 (FP16 209.5 and 419, FP8 419 and 838 TFLOPS dense)"},
 };
 
@@ -83,4 +87,4 @@ int residentBlocksPerSM(const Chip &chip, int threadsPerBlock, int registersPerT
   return std::min({byWarps, byRegisters, byShared, chip.maxBlocksPerSM});
 }
 
-} // namespace vitrify::emulator
+} // namespace vitrify

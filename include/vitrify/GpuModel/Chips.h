@@ -1,9 +1,10 @@
-//===- Chips.h - the chips that the emulator knows --------------*- C++ -*-===//
+//===- Chips.h - constants of GPUs --------------------------------*- C++ -*-===//
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
-// One table of chip constants: limits that launches are held to, the rules of
-// tensor-core sums, and the rates that the launch model's estimates use.
+// One table of chip constants, for the emulator and for the choice of kernels:
+// limits that launches are held to, the rules of tensor-core sums, and the rates
+// that the launch model's estimates use.
 //===----------------------------------------------------------------------===//
 #pragma once
 
@@ -13,7 +14,7 @@
 #include <span>
 #include <string_view>
 
-namespace vitrify::emulator {
+namespace vitrify {
 
 /// How a tensor core sums: every product and the addend are aligned to the largest exponent, cut to `fractionBits`
 /// bits (toward zero), summed exactly, and the sum is cut to `resultBits` fraction bits, `group` terms at a time.
@@ -42,7 +43,8 @@ struct Chip {
   int sharedBytesPerClock;             ///< 128: one wavefront
   int tensorF16, tensorF16AccF16;      ///< multiply-adds a clock and SM, f16/bf16 operands, f32 or f16 accumulators
   int tensorF8, tensorF8AccF16, tensorI8;
-  double memoryLatencyNs, launchOverheadNs; ///< one DRAM round trip; one kernel's fixed cost in a graph
+  double memoryLatencyNs, launchOverheadNs; ///< one DRAM round trip under load; one kernel's fixed cost in a graph
+  int l2LatencyCycles;                      ///< of a hit, mean over the SMs
   SumRule f16Sum, f8Sum;               ///< mma.sync rules
   bool sumModelled;                    ///< true where no hardware evidence was at hand for the rule
   std::string_view source;             ///< where the figures come from
@@ -59,4 +61,4 @@ StatusOr<const Chip *> findChip(std::string_view nameOrTarget);
 /// CTAs of one kernel that fit on one SM at once, with what limits them. 0 when one does not fit.
 int residentBlocksPerSM(const Chip &chip, int threadsPerBlock, int registersPerThread, uint64_t sharedBytesPerBlock);
 
-} // namespace vitrify::emulator
+} // namespace vitrify
