@@ -45,6 +45,14 @@ class Empty:
     dtype: object
 
 
+@dataclass(frozen=True)
+class View:
+    """An array whose address is given `offset` bytes further: a kernel that takes a part of it sees this."""
+
+    array: np.ndarray
+    offset: int
+
+
 @dataclass
 class Result:
     """What a launch did. `arrays` holds the arrays after it, in the order of the arguments; scalars are None."""
@@ -247,7 +255,7 @@ class Session:
             result.counters = record.get("counters", result.counters)
             result.message = record["message"] or result.message
         for value, address in zip(arrays, addresses):
-            if address is None:
+            if address is None or isinstance(value, View):
                 result.arrays.append(None)
                 continue
             out = value if isinstance(value, np.ndarray) else np.zeros(value.shape, value.dtype)
@@ -262,7 +270,8 @@ def run(ptx, kernel, grid, block, arrays, *, shared=0, chip="sm_89", cooperative
 
     ptx: PTX text, a pathlib.Path to PTX or a fatbin, or the bytes of either. grid, block: a number or up to three.
     arrays: the parameters in order: numpy arrays (C order; passed by address, changed in place), numpy or Python numbers
-    (a Python number takes the parameter's width), bytes (structs), Empty(shape, dtype).
+    (a Python number takes the parameter's width), bytes (structs), Empty(shape, dtype), View(array, offset) (only read;
+    views of one array share its memory).
     shared: bytes of dynamic shared memory. chip: see chips(). check: raise when the kernel ends in an error.
     options: checks, kernels, limit, seed, approx, arithmetic, threads, max_instructions, on_fault; see
     vitrify-emulate --help.
@@ -273,8 +282,13 @@ def run(ptx, kernel, grid, block, arrays, *, shared=0, chip="sm_89", cooperative
 
 def _place(driver, function, arrays, addresses):
     """The values of all parameters as bytes; fills `addresses` with the arrays' device addresses, None for numbers."""
-    values = []
+    values, shared = [], {}
     for index, value in enumerate(arrays):
+        skip, viewed = 0, None
+        if isinstance(value, View):
+            skip, viewed, value = value.offset, id(value.array), value.array
+            if not 0 <= skip < max(1, value.nbytes):
+                raise EmulatorError(f"argument {index}: a view at byte {skip} of {value.nbytes}")
         offset, size = ctypes.c_size_t(), ctypes.c_size_t()
         if driver.library.cuFuncGetParamInfo(function, ctypes.c_size_t(index), ctypes.byref(offset), ctypes.byref(size)):
             raise EmulatorError(f"argument {index}: the kernel has {index} parameters, found {len(arrays)} arguments")
@@ -289,12 +303,18 @@ def _place(driver, function, arrays, addresses):
         nbytes = value.nbytes if isinstance(value, np.ndarray) else int(np.prod(value.shape)) * np.dtype(value.dtype).itemsize
         if nbytes == 0:
             raise EmulatorError(f"argument {index}: the array is empty")
+        if viewed in shared:
+            addresses.append(None)
+            values.append((shared[viewed] + skip).to_bytes(8, "little"))
+            continue
         address = ctypes.c_uint64()
         driver.call("cuMemAlloc_v2", ctypes.byref(address), ctypes.c_size_t(nbytes))
         if isinstance(value, np.ndarray):
             driver.call("cuMemcpyHtoD_v2", address, ctypes.c_void_p(value.ctypes.data), ctypes.c_size_t(nbytes))
         addresses.append(address)
-        values.append(address.value.to_bytes(8, "little"))
+        if viewed is not None:
+            shared[viewed] = address.value
+        values.append((address.value + skip).to_bytes(8, "little"))
     extra = ctypes.c_size_t()
     if not driver.library.cuFuncGetParamInfo(function, ctypes.c_size_t(len(arrays)), ctypes.byref(extra), ctypes.byref(extra)):
         raise EmulatorError(f"the kernel has more parameters than the {len(arrays)} arguments")

@@ -237,6 +237,16 @@ def test_python_refuses():
     assert caught.value.result.faults > 0 and caught.value.result.error == 700
 
 
+def test_views_share_an_array():
+    x, y = np.arange(16, dtype=np.float32), np.zeros(8, np.float32)
+    result = emulator.run(PTX, "axpy", 1, 32, [8, 1.0, emulator.View(x, 32), y])
+    assert (y == np.arange(8, 16)).all() and result.arrays[2] is None
+    with pytest.raises(emulator.EmulatorError, match="argument 2: a view at byte 64 of 64"):
+        emulator.run(PTX, "axpy", 1, 32, [8, 1.0, emulator.View(x, 64), y])
+    with pytest.raises(emulator.EmulatorError, match="kernel axpy"):  # the view's end is the array's
+        emulator.run(PTX, "axpy", 1, 32, [8, 1.0, emulator.View(x, 36), y])
+
+
 def test_python_is_clean_after_a_fault():
     x, y = np.arange(8, dtype=np.float32), np.ones(8, np.float32)
     result = emulator.run(PTX, "axpy", 1, 32, [8, 2.0, x, y], counters=True)

@@ -5,36 +5,14 @@ instructions as nvcc 13.0 leaves them). At least 95 of 100 of the rest must be f
 between volatile accesses and an atomic: formally no data race, and the emulator has no memory weak enough to show the loss.
 A mutant counts as flagged when one schedule of several seeds shows it, as in use.
 """
-import re
-
 import numpy as np
 import pytest
 from cuda_sources import ptx
+from ptx_mutants import mutants
 
 from vitrify import emulator
 
-SYNCHRONISING = re.compile(
-    r"^\s*(?:@!?%p\d+\s+)?((?:bar|barrier)\.(?:cta\.)?(?:sync|warp\.sync)|bar\.warp\.sync|membar|fence|cp\.async\.wait_(?:group|all)|"
-    r"mbarrier\.init)\b[^;]*;", re.M)
 SEEDS = (0, 1, 2, 3, 4, 5)
-
-
-def kernel_span(text, name):
-    """The body of an entry as a range of the text."""
-    start = re.search(r"\.entry\s+" + name + r"\b", text).start()
-    depth, i = 0, text.index("{", start)
-    while True:
-        depth += {"{": 1, "}": -1}.get(text[i], 0)
-        i += 1
-        if depth == 0:
-            return start, i
-
-
-def mutants(text, name):
-    """(number, instruction, PTX without it) for each synchronising instruction of a kernel."""
-    start, end = kernel_span(text, name)
-    for number, match in enumerate(SYNCHRONISING.finditer(text, start, end)):
-        yield number, match.group(0).strip(), text[: match.start()] + text[match.end() :]
 
 
 def words(*shape, seed=5):

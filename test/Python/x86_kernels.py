@@ -97,7 +97,8 @@ def evaluate(expr, scalars):
     if isinstance(expr, str):
         return scalars[int(expr[1:])]
     a, b = evaluate(expr[1], scalars), evaluate(expr[2], scalars)
-    return {"+": a + b, "-": a - b, "*": a * b, "ceildiv": -(-a // max(b, 1)), "floordiv": a // max(b, 1)}[expr[0]]
+    return {"+": a + b, "-": a - b, "*": a * b, "ceildiv": -(-a // max(b, 1)), "floordiv": a // max(b, 1), "mod": a % max(b, 1),
+            "min": min(a, b), "max": max(a, b)}[expr[0]]
 
 
 class Kernels:

@@ -3,7 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 // Builds the kernel of every vit op of a module without a plan around it: to look at one at any stage, and for tests
-// that call kernels directly. With --specs a JSON list says how each is called.
+// that call kernels directly. With --specs a JSON list says how each is called, and with --emit=binary what it needs.
 //===----------------------------------------------------------------------===//
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 #include "vitrify/Target/KnownTargets.h"
@@ -22,7 +22,9 @@
 using namespace mlir;
 namespace cl = llvm::cl;
 
-static llvm::json::Value exprJson(const vitrify::PlanExpr &expr, int32_t at) {
+static llvm::json::Value exprJson(const vitrify::PlanExpr &expr, int32_t at = -1) {
+  if (at < 0)
+    at = expr.nodes.size() - 1;
   using Kind = vitrify::PlanExpr::Kind;
   const auto &node = expr.nodes[at];
   if (node.kind == Kind::Constant)
@@ -43,10 +45,26 @@ static llvm::json::Value specJson(Operation *op, const vitrify::KernelSpec &spec
     operands.push_back(llvm::json::Object{{"role", kRoles[int(operand.role)]}, {"index", operand.index},
                                           {"dtype", std::string(vitrify::dtypeName(operand.dtype))},
                                           {"numeric", operand.numeric}, {"layout", operand.layout}});
-  return llvm::json::Object{{"op", op->getName().getStringRef()}, {"name", spec.name}, {"key", spec.key},
+  return llvm::json::Object{{"op", op->getName().getStringRef()},
+                            {"function", op->getParentOfType<func::FuncOp>().getName()}, {"name", spec.name}, {"key", spec.key},
                             {"kind", spec.layerKind}, {"precision", spec.precision},
                             {"scalars", std::move(scalars)}, {"operands", std::move(operands)},
-                            {"units", exprJson(spec.grid[0], spec.grid[0].nodes.size() - 1)}};
+                            {"units", exprJson(spec.grid[0])},
+                            {"grid", llvm::json::Array{exprJson(spec.grid[0]), exprJson(spec.grid[1]), exprJson(spec.grid[2])}},
+                            {"block", spec.block}, {"shared", spec.sharedBytes}, {"dispatch", exprJson(spec.dispatch)},
+                            {"range", llvm::json::Array{spec.rangeMin, spec.rangeMax}}};
+}
+
+/// Adds what the assembler said about each kernel.
+static void addMetrics(llvm::json::Array &specs, const vitrify::KernelBinary &binary) {
+  for (llvm::json::Value &spec : specs)
+    for (const vitrify::KernelInfo &kernel : binary.kernels)
+      if (spec.getAsObject()->getString("name") == llvm::StringRef(kernel.name)) {
+        llvm::json::Object metrics;
+        for (const auto &[name, value] : kernel.metrics)
+          metrics[name] = value;
+        (*spec.getAsObject())["metrics"] = std::move(metrics);
+      }
 }
 
 static int fail(const llvm::Twine &message) {
@@ -69,17 +87,18 @@ int main(int argc, char **argv) {
   cl::opt<std::string> input(cl::Positional, cl::desc("<module>"), cl::init("-"));
   cl::opt<std::string> output("o", cl::desc("output file"), cl::init("-"));
   cl::opt<std::string> targetName("target", cl::desc("row of the target table"), cl::init("x86-64-v4-bf16"));
-  cl::opt<std::string> emit("emit", cl::desc("kernel, llvm, ir, asm or so"), cl::init("kernel"));
+  cl::opt<std::string> emit("emit", cl::desc("kernel, llvm, ir, asm (PTX on GPUs) or binary"), cl::init("kernel"));
   cl::opt<std::string> specs("specs", cl::desc("also write how each kernel is called, as JSON"));
   cl::opt<std::string> lld("lld", cl::desc("path of ld.lld"));
+  cl::opt<std::string> ptxas("ptxas", cl::desc("path of ptxas"));
+  cl::opt<std::string> environment("environment", cl::desc("Python environment that may hold ptxas"));
   cl::ParseCommandLineOptions(argc, argv, "kernels of single vit ops\n\n"
                                           "  vitrify-kernels block.mlir --target=x86-64-v3 --emit=asm\n");
   auto row = vitrify::findTarget(targetName);
   if (!row)
     return fail(row.status().message());
-  if ((*row)->kind != vitrify::TargetRow::Kind::X86)
-    return fail("target " + targetName + " is no x86 row");
-  auto target = vitrify::createX86Target(**row);
+  auto target = (*row)->kind == vitrify::TargetRow::Kind::X86 ? vitrify::createX86Target(**row)
+                                                             : vitrify::createNVPTXTarget(**row);
   DialectRegistry registry;
   registry.insert<vitrify::vit::ViTDialect, func::FuncDialect, tensor::TensorDialect, math::MathDialect,
                   vector::VectorDialect>();
@@ -108,21 +127,32 @@ int main(int argc, char **argv) {
   });
   if (walk.wasInterrupted() || failed(kernels->verify()))
     return 1;
-  if (!specs.empty() &&
-      failed(writeFile(specs, llvm::formatv("{0:2}\n", llvm::json::Value(std::move(list))).str())))
-    return 1;
-  if (emit == "so") {
+  std::string text;
+  if (emit == "so" || emit == "binary") {
     vitrify::EmitOptions options;
     options.lld = lld;
+    options.ptxas = ptxas;
+    options.environment = environment;
     auto binary = target->emit(*kernels, options);
-    return failed(binary) || failed(writeFile(output, binary->bytes));
+    if (failed(binary))
+      return 1;
+    addMetrics(list, *binary);
+    text = binary->bytes;
   }
   static const std::map<std::string, vitrify::KernelStage> stages = {
       {"kernel", vitrify::KernelStage::Kernel}, {"llvm", vitrify::KernelStage::LLVMDialect},
       {"ir", vitrify::KernelStage::LLVMIR}, {"asm", vitrify::KernelStage::Assembly}};
-  auto stage = stages.find(emit);
-  if (stage == stages.end())
-    return fail("unknown --emit=" + emit + ", known are kernel, llvm, ir, asm, so");
-  auto text = target->print(*kernels, stage->second);
-  return failed(text) || failed(writeFile(output, *text));
+  if (text.empty()) {
+    auto stage = stages.find(emit);
+    if (stage == stages.end())
+      return fail("unknown --emit=" + emit + ", known are kernel, llvm, ir, asm, so, binary");
+    auto printed = target->print(*kernels, stage->second);
+    if (failed(printed))
+      return 1;
+    text = std::move(*printed);
+  }
+  if (!specs.empty() &&
+      failed(writeFile(specs, llvm::formatv("{0:2}\n", llvm::json::Value(std::move(list))).str())))
+    return 1;
+  return failed(writeFile(output, text));
 }

@@ -1,0 +1,93 @@
+"""GPU kernels of single ops on the emulator against numpy in f64: linears, layer norms, patch embeddings."""
+import numpy as np
+import pytest
+from gpu_ops import BF16, E4M3, F16, F32, Case, Result, Weight, check, f64, kind, normal, refused, rows, sum_bound
+
+IDS = {F16: "f16", BF16: "bf16", E4M3: "f8"}
+
+
+def yielded(value, dtype):
+    """Text that narrows %value (f32) to the result's type and yields it."""
+    name = {F16: "f16", BF16: "bf16", E4M3: "f8E4M3FN"}.get(dtype)
+    if name is None:
+        return f"vit.yield {value} : f32"
+    convert = f"vit.convert {value} sat" if dtype == E4M3 else f"arith.truncf {value}"
+    return f"%narrow = {convert} : f32 to {name}\n    vit.yield %narrow : {name}"
+
+
+def linear_case(m, n, k, dtype, out=F32, seed=0):
+    """acc * scale(n) + bias(n), narrowed."""
+    rng = np.random.default_rng([m, n, k, seed])
+    x, w = normal(rng, (m, k), dtype), normal(rng, (n, k), dtype)
+    scale, bias = (rng.random(n) + 0.5).astype(F32), normal(rng, n, F32)
+    op = (f'%r = vit.linear %x, %w layers ["l"] : {rows(k, dtype)}, {kind(Weight(w))} -> {rows(n, out)}\n'
+          f"    epilogue(%s [(m, n) -> (n)] : tensor<{n}xf32>, %b [(m, n) -> (n)] : tensor<{n}xf32>) group 1 {{\n"
+          f"  ^bb0(%acc: f32, %scale: f32, %bias: f32):\n    %y = math.fma %acc, %scale, %bias : f32\n    {yielded('%y', out)}\n  }}")
+    expected = f64(x) @ f64(w).T * scale + bias
+    bound = sum_bound(x, w) * scale + np.abs(expected) * 2.0**-23
+    return Case(f"linear {m}x{n}x{k} {IDS[dtype]}", op, {"x": x, "w": Weight(w), "s": Weight(scale), "b": Weight(bias)},
+                [Result(expected, bound, out)])
+
+
+@pytest.mark.parametrize("dtype", [E4M3, F16, BF16], ids=IDS.get)
+def test_linear(dtype):
+    """Tails in every dimension, 1 row, K of one step, and every variant of rows with equal bits."""
+    out = F16 if dtype == E4M3 else dtype
+    check([linear_case(1, 72, 16, dtype, out), linear_case(1, 96, 208, dtype, out), linear_case(17, 40, 96, dtype, out),
+           linear_case(65, 136, 80, dtype, F32)], every_variant=True)
+
+
+def norm_case(kind_, m, d, dtype, out, seed=0, tail="", operands=None, results=None):
+    rng = np.random.default_rng([m, d, seed])
+    x = normal(rng, (m, d), dtype, 3) + np.asarray(0.5, dtype)
+    gamma, beta = (rng.random(d) + 0.5).astype(F32), normal(rng, d, F32)
+    layer = kind_ == "layer"
+    op = (f"%r = vit.norm {kind_} %x gamma(%g : tensor<{d}xf32>)" + (f" beta(%b : tensor<{d}xf32>)" if layer else "") +
+          f' eps 1.0e-6 layers ["n"] : {rows(d, dtype)} -> {rows(d, out)}')
+    if out != F32:
+        op += f" epilogue() group 1 {{\n  ^bb0(%v: f32):\n    {yielded('%v', out)}\n  }}"
+    centred = f64(x) - (f64(x).mean(1, keepdims=True) if layer else 0)
+    normed = centred / np.sqrt((centred**2).mean(1, keepdims=True) + 1e-6)
+    expected = normed * gamma + (beta if layer else 0)
+    # f32 statistics: some ulps of the largest value in the row, an rsqrt of 2^-22.
+    bound = 2.0**-20 * ((np.abs(f64(x)).max(1, keepdims=True) / centred.std(1, keepdims=True) + np.abs(normed)) * gamma + np.abs(expected))
+    return Case(f"{kind_} norm {m}x{d}", op, {"x": x, "g": Weight(gamma)} | ({"b": Weight(beta)} if layer else {}),
+                [Result(expected, bound, out)])
+
+
+def test_norm():
+    check([norm_case("layer", 5, 768, F16, F16), norm_case("layer", 3, 200, F32, F32), norm_case("rms", 2, 1152, BF16, E4M3),
+           norm_case("layer", 1, 51, F16, F32), norm_case("rms", 2, 4304, F16, F16)])
+
+
+def patch_case(shape, patch, n, pixels, dtype, seed=0):
+    rng = np.random.default_rng([*shape, seed])
+    b, c, h, w = shape
+    k = c * patch * patch
+    image, weight, bias = normal(rng, shape, pixels), normal(rng, (n, k), dtype, 0.1), normal(rng, n, F32)
+    op = (f'%r = vit.patch_embed %i, %w patch {patch} x {patch} layers ["p"] : tensor<?x{c}x{h}x{w}x{"f32" if pixels == F32 else "f16"}>, '
+          f"{kind(Weight(weight))} -> {rows(n, F32)} epilogue(%b [(m, n) -> (n)] : tensor<{n}xf32>) group 1 {{\n"
+          "  ^bb0(%acc: f32, %bias: f32):\n    %y = arith.addf %acc, %bias : f32\n    vit.yield %y : f32\n  }")
+    narrow = image.astype(dtype)
+    unfolded = narrow.reshape(b, c, h // patch, patch, w // patch, patch).transpose(0, 2, 4, 1, 3, 5).reshape(-1, k)
+    expected = f64(unfolded) @ f64(weight).T + bias
+    return Case(f"patch {patch} of {shape}", op, {"i": image, "w": Weight(weight), "b": Weight(bias)},
+                [Result(expected, sum_bound(unfolded, weight) + np.abs(expected) * 2.0**-23, F32)])
+
+
+def test_patch_embed():
+    check([patch_case((2, 3, 28, 42), 14, 40, F32, F16), patch_case((1, 1, 32, 32), 16, 24, F16, BF16)])
+
+
+def test_a_wrong_result_is_seen():
+    case = norm_case("rms", 3, 64, F16, F16)
+    case.results[0].expected[2, 63] += 0.1
+    with pytest.raises(AssertionError, match=r"1 of 192 wrong, the first at \(2, 63\)"):
+        check([case])
+
+
+def test_products_in_f32_are_refused():
+    x = np.zeros((2, 32), F32)
+    case = Case("f32", f'%r = vit.linear %x, %w layers ["l"] : {rows(32, F32)}, {kind(Weight(x))} -> {rows(2, F32)}',
+                {"x": x, "w": Weight(x)}, [])
+    assert "'vit.linear' op has no kernel on sm_89: a product of f32 and f32" in refused(case)
