@@ -7,6 +7,7 @@
 // marked by their top bit until all functions are known.
 //===----------------------------------------------------------------------===//
 #include "Decode.h"
+#include "vitrify/Emulator/InstructionSet.h"
 
 #include <algorithm>
 #include <bit>
@@ -121,10 +122,8 @@ uint32_t FunctionDecoder::temporary(unsigned bits) {
   // Temporaries live for one source instruction.
   unsigned n = temporaryCount++;
   auto &pool = temporaries[rowBytes(bits)];
-  size_t index = 0;
-  for (unsigned k = 0; k < n && index < pool.size(); ++k)
-    ++index;
-  if (index >= pool.size()) {
+  size_t index = std::min<size_t>(n, pool.size());
+  if (index == pool.size()) {
     pool.push_back(plan.bytes);
     plan.bytes += std::max(rowBytes(bits), 64u);
     index = pool.size() - 1;
@@ -420,6 +419,14 @@ const std::unordered_map<std::string, FunctionDecoder::Handler> &FunctionDecoder
   return map;
 }
 
+std::vector<std::string> opcodes() {
+  std::vector<std::string> names;
+  for (const auto &[name, handler] : FunctionDecoder::handlers())
+    names.push_back(name);
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 namespace {
 
 /// Sum of windows below a function, and whether it can call itself.
@@ -468,6 +475,14 @@ Status decodeProgram(const Module &module, const Chip &chip, Program &program) {
   findRecursion(program, module);
   // Module-level shared variables lie before those of functions; extern arrays get the place where dynamic memory
   // begins, which is known once every kernel's static size is.
+  uint64_t sharedTotal = 0;
+  for (const Variable &v : parsed.variables)
+    sharedTotal += v.space == Space::Shared ? v.size + v.align : 0;
+  for (const auto &fn : parsed.functions)
+    for (const Variable &v : fn->variables)
+      sharedTotal += v.space == Space::Shared ? v.size + v.align : 0;
+  if (sharedTotal > (1u << 30))
+    return unsupported(module.name() + ": shared variables take " + std::to_string(sharedTotal) + " bytes");
   uint32_t moduleShared = 0;
   uint32_t dynamicAlign = 16;
   for (const Variable &v : parsed.variables)

@@ -64,9 +64,10 @@ public:
   Status run();
   uint32_t windowBytes() const { return (plan.bytes + 63) / 64 * 64; }
 
-private:
   using Handler = Status (FunctionDecoder::*)();
-  static const std::unordered_map<std::string, Handler> &handlers();
+  static const std::unordered_map<std::string, Handler> &handlers(); ///< by opcode
+
+private:
 
   // Decode.cpp
   Status layoutLocals();

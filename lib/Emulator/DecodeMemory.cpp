@@ -554,6 +554,8 @@ Status FunctionDecoder::prefetch() {
   // Hints: nothing to do. createpolicy gives a value that only hints read.
   if (inst->opcode == "createpolicy") {
     std::fill(used.begin(), used.end(), true);
+    if (inst->operands.empty())
+      return operandCount(1);
     auto d = destination(inst->operands[0], Ty::B64);
     if (!d)
       return d.status();
@@ -572,13 +574,15 @@ Status FunctionDecoder::stackAlloc() {
     return refuse();
   bool restore = inst->opcode == "stackrestore";
   uint32_t d = 0, a = 0;
+  if (inst->operands.empty())
+    return operandCount(1);
   if (restore) {
-    auto r = row(inst->operands.at(0), Ty::B64);
+    auto r = row(inst->operands[0], Ty::B64);
     if (!r)
       return r.status();
     a = *r;
   } else {
-    auto r = destination(inst->operands.at(0), Ty::B64);
+    auto r = destination(inst->operands[0], Ty::B64);
     if (!r)
       return r.status();
     d = *r;

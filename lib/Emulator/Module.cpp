@@ -13,6 +13,11 @@
 
 namespace vitrify::emulator {
 
+namespace {
+/// Of a module's .global and .const variables: they are addressed by 32-bit relocations on hardware.
+constexpr uint64_t kMaxVariableBytes = uint64_t(2) << 30;
+} // namespace
+
 Module::~Module() = default;
 
 StatusOr<std::shared_ptr<const Module>> Module::parse(std::string_view text, std::string name) {
@@ -75,6 +80,7 @@ StatusOr<std::shared_ptr<const LoadedModule>> LoadedModule::load(std::shared_ptr
   Program &program = *loaded->program_;
   DeviceMemory &memory = device.memory();
   const ParsedModule &parsed = module->parsed();
+  uint64_t variableBytes = 0;
   for (const Variable &v : parsed.variables) {
     if (v.space != Space::Global && v.space != Space::Const)
       continue;
@@ -87,6 +93,10 @@ StatusOr<std::shared_ptr<const LoadedModule>> LoadedModule::load(std::shared_ptr
       return unsupported(parsed.name + ":" + std::to_string(v.line) + ": external variable '" + v.name +
                          "' needs a linker");
     }
+    variableBytes += v.size;
+    if (variableBytes > kMaxVariableBytes)
+      return unsupported(parsed.name + ":" + std::to_string(v.line) + ": variables up to '" + v.name + "' take " +
+                         std::to_string(variableBytes) + " bytes, at most " + std::to_string(kMaxVariableBytes));
     auto address = memory.allocate(std::max<uint64_t>(v.size, 1), AllocationKind::Global, v.name, v.align);
     if (!address)
       return address.status().prefixed("variable '" + v.name + "'");
@@ -94,9 +104,8 @@ StatusOr<std::shared_ptr<const LoadedModule>> LoadedModule::load(std::shared_ptr
       return invalidArgument(parsed.name + ":" + std::to_string(v.line) + ": variable '" + v.name +
                              "' is defined twice");
     program.globals[v.name] = *address;
-    std::vector<uint8_t> bytes(v.size);
-    std::copy(v.init.begin(), v.init.end(), bytes.begin());
-    VITRIFY_RETURN_IF_ERROR(memory.copyToDevice(*address, bytes.data(), bytes.size()));
+    VITRIFY_RETURN_IF_ERROR(memory.fill(*address, 0, 1, v.size));
+    VITRIFY_RETURN_IF_ERROR(memory.copyToDevice(*address, v.init.data(), v.init.size()));
     loaded->variables_[v.name] = *memory.find(*address);
   }
   VITRIFY_RETURN_IF_ERROR(decodeProgram(*module, device.chip(), program));

@@ -6,7 +6,9 @@
 // (base, v3, v4) lowers it, for tests.
 //===----------------------------------------------------------------------===//
 #include "Exec/Support.h"
+#include "vitrify/Emulator/InstructionSet.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <string_view>
 #include <unordered_map>
@@ -50,12 +52,54 @@ Table makeTable() {
   return table;
 }
 
+const Table &table() {
+  static const Table table = makeTable();
+  return table;
+}
+
+/// In the order of Kind; the first three are not instructions of their own.
+constexpr std::string_view kKindNames[] = {
+    "", "", "", "branch", "branchindex", "call", "callindirect", "ret", "exit", "warpsync", "barrier", "waitmbarrier",
+    "clusterbarrier", "trap", "assert", "print", "nanosleep"};
+
+std::vector<std::string> sorted(std::vector<std::string> names) {
+  std::sort(names.begin(), names.end());
+  names.erase(std::unique(names.begin(), names.end()), names.end());
+  return names;
+}
+
 } // namespace
 
 ExecFn findExec(std::string_view key) {
-  static const Table table = makeTable();
-  auto it = table.find(key);
-  return it == table.end() ? nullptr : it->second;
+  auto it = table().find(key);
+  return it == table().end() ? nullptr : it->second;
+}
+
+std::vector<std::string> executorKeys() {
+  std::vector<std::string> keys;
+  for (const auto &[key, exec] : table())
+    keys.emplace_back(key);
+  for (std::string_view kind : kKindNames)
+    if (!kind.empty())
+      keys.push_back("kind." + std::string(kind));
+  return sorted(std::move(keys));
+}
+
+std::vector<std::string> executorKeys(const LoadedModule &module) {
+  std::unordered_map<ExecFn, std::vector<std::string_view>> byExec;
+  for (const auto &[key, exec] : table())
+    byExec[exec].push_back(key);
+  std::vector<std::string> keys;
+  for (size_t pc = 0; pc < module.program().code.size(); ++pc) {
+    const Inst &inst = module.program().code[pc];
+    if (!module.program().infos[pc].source)
+      continue;
+    if (auto it = byExec.find(inst.exec); inst.exec && it != byExec.end())
+      keys.insert(keys.end(), it->second.begin(), it->second.end());
+    if (std::string_view kind = kKindNames[size_t(inst.kind)]; !kind.empty())
+      keys.push_back("kind." + std::string(kind));
+  }
+  return sorted(std::move(keys));
 }
 
 } // namespace vitrify::emulator

@@ -104,7 +104,7 @@ Status Parser::headDirective() {
   const Token version = take();
   if (version.kind != Token::F64)
     return error(".version needs a number such as 8.4");
-  module.version = static_cast<int>(std::bit_cast<double>(version.bits) * 10 + 0.5);
+  module.version = static_cast<int>(std::clamp(std::bit_cast<double>(version.bits), 0.0, 1000.0) * 10 + 0.5);
   if (module.version < 60 || module.version > 99)
     return unsupportedHere("PTX ISA " + std::to_string(module.version / 10) + "." +
                            std::to_string(module.version % 10) + " is outside of what is read, 6.0 to 9.x");
@@ -235,8 +235,10 @@ Status Parser::variable(Space space, bool isExtern, bool isVisible, std::vector<
     bool openArray = false;
     if (accept('<')) {
       const Token n = take();
+      if (n.kind != Token::Int || n.bits > 65536)
+        return error("a range of variables needs a count up to 65536");
       VITRIFY_RETURN_IF_ERROR(expect('>'));
-      for (uint64_t i = 0; i < n.bits && i < 65536; ++i) {
+      for (uint64_t i = 0; i < n.bits; ++i) {
         Variable one = var;
         one.name = var.name + std::to_string(i);
         one.size = elementBytes;
@@ -258,6 +260,9 @@ Status Parser::variable(Space space, bool isExtern, bool isVisible, std::vector<
       VITRIFY_RETURN_IF_ERROR(expect(']'));
     }
     var.size = openArray ? 0 : count * elementBytes;
+    if (space != Space::Global && var.size > (1u << 24))
+      return error("variable '" + var.name + "' of " + std::to_string(var.size) + " bytes is too large for ." +
+                   std::string(spaceName(space)) + " memory");
     if (accept('=')) {
       VITRIFY_RETURN_IF_ERROR(initialiser(var, elementBytes / vector));
       if (openArray)
@@ -278,6 +283,8 @@ Status Parser::initialiser(Variable &var, unsigned elementBytes) {
 }
 
 Status Parser::initialValue(Variable &var, unsigned elementBytes, uint64_t &offset) {
+  Nested level(depth);
+  VITRIFY_RETURN_IF_ERROR(level.check(*this));
   if (accept('{')) {
     if (accept('}'))
       return {};
@@ -313,7 +320,8 @@ Status Parser::initialValue(Variable &var, unsigned elementBytes, uint64_t &offs
       VITRIFY_RETURN_IF_ERROR(expect(')'));
     if (peek().is('+') || peek().is('-')) {
       bool minus = take().is('-');
-      reloc.addend = static_cast<int64_t>(take().bits) * (minus ? -1 : 1);
+      uint64_t addend = take().bits;
+      reloc.addend = static_cast<int64_t>(minus ? 0 - addend : addend);
     }
     if (elementBytes != 8 && elementBytes != 4)
       return unsupportedHere("an address in an initialiser of " + std::to_string(elementBytes) + " bytes");
@@ -361,9 +369,13 @@ Status Parser::performanceDirectives(ParsedFunction &fn) {
     uint64_t v[3] = {1, 1, 1};
     if (word.text == ".maxntid" || word.text == ".reqntid") {
       numbers(v);
-      uint64_t threads = v[0] * v[1] * v[2];
+      bool fits = v[0] <= 1024 && v[1] <= 1024 && v[2] <= 1024;
+      uint64_t threads = fits ? v[0] * v[1] * v[2] : 0;
       if (threads == 0 || threads > 1024)
-        return error(std::string(word.text) + " asks for " + std::to_string(threads) + " threads, at most 1024");
+        return error(std::string(word.text) + " asks for " +
+                     (fits ? std::to_string(threads) : std::to_string(v[0]) + " x " + std::to_string(v[1]) + " x " +
+                                                           std::to_string(v[2])) +
+                     " threads, expected 1 to 1024");
       fn.info.maxThreads = static_cast<uint32_t>(threads);
       if (word.text == ".reqntid")
         for (int i = 0; i < 3; ++i)

@@ -40,6 +40,7 @@ private:
   StatusOr<Operand> address(ParsedFunction &fn);
   StatusOr<int64_t> constant();
   StatusOr<int64_t> constantTerm();
+  Status addTerm(int64_t &sum, bool minus);
   uint32_t findRegister(std::string_view name) const;
   const std::string *findLocal(std::string_view name) const;
 
@@ -61,6 +62,21 @@ private:
   Status error(const std::string &what) const;
   Status unsupportedHere(const std::string &what) const;
   std::string here() const; ///< the next token, quoted, for messages
+  /// One level of nesting, for as long as it lives. The descent is recursive, so its depth is bounded.
+  class Nested {
+  public:
+    explicit Nested(unsigned &depth) : depth(depth) { ++depth; }
+    Nested(const Nested &) = delete;
+    ~Nested() { --depth; }
+    Status check(const Parser &parser) const {
+      return depth <= kMaxDepth ? Status()
+                                : parser.error("nested more than " + std::to_string(kMaxDepth) + " levels deep");
+    }
+
+  private:
+    unsigned &depth;
+  };
+  static constexpr unsigned kMaxDepth = 64;
 
   struct Range {
     std::string prefix;
@@ -78,6 +94,7 @@ private:
   std::vector<Scope> scopes;
   SourceLoc currentLoc;
   unsigned scopeCount = 0;
+  unsigned depth = 0; ///< of operands, constants and initialisers
 };
 
 } // namespace vitrify::emulator

@@ -11,6 +11,9 @@
 namespace vitrify::emulator {
 
 namespace {
+/// Of a function, declared: ptxas is content with more, no compiler writes as many.
+constexpr uint64_t kMaxRegisters = 1u << 20;
+
 constexpr std::string_view kSpecials[] = {
     "%tid", "%ntid", "%laneid", "%warpid", "%nwarpid", "%ctaid", "%nctaid", "%smid", "%nsmid", "%gridid",
     "%clusterid", "%nclusterid", "%cluster_ctaid", "%cluster_nctaid", "%cluster_ctarank", "%cluster_nctarank",
@@ -68,19 +71,21 @@ Status Parser::registers(ParsedFunction &fn) {
     std::string name(take().text);
     uint64_t count = 1;
     if (accept('<')) {
-      if (peek().kind != Token::Int || peek().bits > (1u << 24))
+      if (peek().kind != Token::Int)
         return error("expected a count of registers, found " + here());
+      if (fn.registers.size() + std::min<uint64_t>(peek().bits, kMaxRegisters) >= kMaxRegisters)
+        return error("a function has more than " + std::to_string(kMaxRegisters) + " registers");
       count = take().bits;
       VITRIFY_RETURN_IF_ERROR(expect('>'));
       scopes.back().ranges.push_back({name, static_cast<uint32_t>(fn.registers.size()), static_cast<uint32_t>(count)});
       for (uint64_t i = 0; i < count; ++i)
         fn.registers.push_back({name + std::to_string(i), type});
     } else {
+      if (fn.registers.size() >= kMaxRegisters)
+        return error("a function has more than " + std::to_string(kMaxRegisters) + " registers");
       scopes.back().registers[name] = static_cast<uint32_t>(fn.registers.size());
       fn.registers.push_back({name, type});
     }
-    if (fn.registers.size() > (1u << 24))
-      return error("too many registers");
   } while (accept(','));
   return expect(';');
 }
@@ -241,6 +246,8 @@ Status Parser::instruction(ParsedFunction &fn) {
 }
 
 StatusOr<Operand> Parser::operand(ParsedFunction &fn) {
+  Nested level(depth);
+  VITRIFY_RETURN_IF_ERROR(level.check(*this));
   Operand op;
   op.kind = Operand::Sink;
   if (accept('!')) {
@@ -311,10 +318,7 @@ StatusOr<Operand> Parser::operand(ParsedFunction &fn) {
     op.name = local ? *local : name;
     while (peek().is('+') || peek().is('-')) {
       bool minus = take().is('-');
-      auto value = constantTerm();
-      if (!value)
-        return value.status();
-      op.offset += minus ? -*value : *value;
+      VITRIFY_RETURN_IF_ERROR(addTerm(op.offset, minus));
     }
     return op;
   }
@@ -344,10 +348,7 @@ StatusOr<Operand> Parser::address(ParsedFunction &fn) {
     }
     while (peek().is('+') || peek().is('-')) {
       bool minus = take().is('-');
-      auto value = constantTerm();
-      if (!value)
-        return value.status();
-      op.offset += minus ? -*value : *value;
+      VITRIFY_RETURN_IF_ERROR(addTerm(op.offset, minus));
     }
   } else {
     auto value = constant();
@@ -362,6 +363,8 @@ StatusOr<Operand> Parser::address(ParsedFunction &fn) {
 }
 
 StatusOr<int64_t> Parser::constantTerm() {
+  Nested level(depth);
+  VITRIFY_RETURN_IF_ERROR(level.check(*this));
   if (accept('-')) {
     auto value = constantTerm();
     return value ? StatusOr<int64_t>(static_cast<int64_t>(0 - static_cast<uint64_t>(*value))) : value;
@@ -380,6 +383,15 @@ StatusOr<int64_t> Parser::constantTerm() {
   if (peek().kind != Token::Int)
     return error("expected a constant, found " + here());
   return static_cast<int64_t>(take().bits);
+}
+
+Status Parser::addTerm(int64_t &sum, bool minus) {
+  auto value = constantTerm();
+  if (!value)
+    return value.status();
+  uint64_t term = static_cast<uint64_t>(*value);
+  sum = static_cast<int64_t>(static_cast<uint64_t>(sum) + (minus ? 0 - term : term));
+  return {};
 }
 
 StatusOr<int64_t> Parser::constant() {

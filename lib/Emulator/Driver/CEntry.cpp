@@ -6,9 +6,11 @@
 // the records of launches as JSON.
 //===----------------------------------------------------------------------===//
 #include "vitrify/Emulator/Driver.h"
+#include "vitrify/Emulator/InstructionSet.h"
 
 #include <cstdlib>
 #include <cstring>
+#include <nlohmann/json.hpp>
 
 using namespace vitrify;
 using namespace vitrify::emulator;
@@ -71,6 +73,31 @@ char *vitrifyEmulatorTakeRecordsAsText() {
       text += formatCounters(record.result.counters, *record.chip);
   }
   return copyOut(text);
+}
+
+/// A JSON object of what the decoder makes of a module for a chip: {"keys": [...]}, the executors it uses, or
+/// {"error": "..."}; without a module {"opcodes": [...], "keys": [...]}: all there are. Give it to vitrifyEmulatorFree.
+char *vitrifyEmulatorInstructions(const char *ptx, const char *chip) {
+  if (!ptx)
+    return copyOut(nlohmann::json{{"opcodes", opcodes()}, {"keys", executorKeys()}}.dump());
+  auto keysOf = [&]() -> StatusOr<std::vector<std::string>> {
+    auto found = findChip(chip);
+    if (!found)
+      return found.status();
+    auto module = Module::parse(ptx, "module");
+    if (!module)
+      return module.status();
+    auto device = Device::create(**found, uint64_t(256) << 20);
+    if (!device)
+      return device.status();
+    auto loaded = LoadedModule::load(*module, **device);
+    if (!loaded)
+      return loaded.status();
+    return executorKeys(**loaded);
+  };
+  auto keys = keysOf();
+  nlohmann::json j = keys.ok() ? nlohmann::json{{"keys", *keys}} : nlohmann::json{{"error", keys.status().message()}};
+  return copyOut(j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 void vitrifyEmulatorFree(char *text) { std::free(text); }
