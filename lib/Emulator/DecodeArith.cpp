@@ -88,9 +88,13 @@ Status FunctionDecoder::arith() {
       return emitOp(key, cls, {type, type}, type);
     return emitOp(key, cls, {type, type, type}, type);
   }
-  if (type == Ty::F32x2)
-    return emitOp(op + (round.empty() || round == ".rn" ? "" : round) + (ftz ? ".ftz" : "") + ".f32x2",
-                  InstClass::Float32, {type, type, type}, type);
+  if (type == Ty::F32x2) {
+    if (sat || relu || nan || xorSign || approx || full || !part.empty())
+      return refuse();
+    std::string key = op + (round.empty() || round == ".rn" ? "" : round) + (ftz ? ".ftz" : "") + ".f32x2";
+    return op == "fma" ? emitOp(key, InstClass::Float32, {type, type, type}, type)
+                       : emitOp(key, InstClass::Float32, {type, type}, type);
+  }
   if (!round.empty() || ftz || nan || xorSign || approx || full)
     return refuse();
   if (type == Ty::U16x2 || type == Ty::S16x2) {
@@ -513,8 +517,8 @@ Status FunctionDecoder::bitField() {
   Ty type = typeModifier();
   if (type == Ty::None)
     return wrong("no type");
-  if (!boolean.empty())
-    return refuse("lop3 with a predicate");
+  if (!boolean.empty() && op != "lop3")
+    return refuse();
   if (op == "popc" || op == "clz")
     return emitOp(op + "." + widthName(type), InstClass::Integer, {type}, Ty::U32);
   if (op == "bfind")
@@ -531,9 +535,9 @@ Status FunctionDecoder::bitField() {
     return emitOp("szext" + mode + "." + typeName(type), InstClass::Integer, {type, Ty::B32}, type);
   if (op == "prmt")
     return emitOp("prmt" + mode, InstClass::Integer, {Ty::B32, Ty::B32, Ty::B32}, Ty::B32);
-  // bfi and lop3 have four sources.
+  // bfi and lop3 have four sources; lop3.or and lop3.and a predicate more, and one beside the destination.
   VITRIFY_RETURN_IF_ERROR(finishModifiers());
-  VITRIFY_RETURN_IF_ERROR(operandCount(5));
+  VITRIFY_RETURN_IF_ERROR(operandCount(boolean.empty() ? 5 : 6));
   bool lop = op == "lop3";
   Ty types[4] = {type, type, lop ? type : Ty::U32, Ty::U32};
   uint32_t rows[4];
@@ -543,11 +547,23 @@ Status FunctionDecoder::bitField() {
       return r.status();
     rows[i] = *r;
   }
-  auto d = destination(inst->operands[0], type);
+  Operand first = inst->operands[0];
+  uint32_t list = 0;
+  bool negated = false;
+  if (!boolean.empty()) {
+    if (first.reg2 != kNoReg && parsed.registers[first.reg2].type != Ty::Pred)
+      return wrong("the second destination must be a predicate");
+    auto q = predicate(inst->operands[5], negated);
+    if (!q)
+      return q.status();
+    list = addList({first.reg2 == kNoReg ? ~0u : plan.rows[first.reg2], *q});
+    first.reg2 = kNoReg;
+  }
+  auto d = destination(first, type);
   if (!d)
     return d.status();
-  ExecFn exec = findExec(lop ? "lop3" : "bfi." + widthName(type));
-  if (!exec)
+  ExecFn exec = findExec(lop ? "lop3" + boolean : "bfi." + widthName(type));
+  if (!exec || (lop && type != Ty::B32))
     return refuse();
   uint64_t table = 0;
   if (lop) {
@@ -563,6 +579,8 @@ Status FunctionDecoder::bitField() {
   out.c = rows[2];
   out.e = rows[3];
   out.imm = table;
+  out.list = list;
+  out.aux2 = negated;
   return {};
 }
 

@@ -46,7 +46,7 @@ Status Module::checkTarget(const Chip &chip) const {
   const std::string &target = parse_->target;
   size_t digits = 3;
   int number = 0;
-  while (digits < target.size() && target[digits] >= '0' && target[digits] <= '9')
+  while (digits < target.size() && number < 100000 && target[digits] >= '0' && target[digits] <= '9')
     number = number * 10 + (target[digits++] - '0');
   std::string suffix = target.substr(digits);
   int have = chip.major * 10 + chip.minor;

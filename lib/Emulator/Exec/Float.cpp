@@ -87,7 +87,8 @@ template <Round Mode> VITRIFY_INLINE float sqrtR(float a) {
   if (!(a > 0) || q - q != 0)
     return q;
   double s = __builtin_sqrt(double(a));
-  return narrow<Mode>(s, __builtin_fma(-s, s, double(a)));
+  // The remainder over 2 s: narrow() needs what is missing from s itself.
+  return narrow<Mode>(s, __builtin_fma(-s, s, double(a)) / (2 * s));
 }
 
 template <Round Mode, bool Ftz, bool Sat> constexpr auto addF = [](float a, float b) -> float {
@@ -122,7 +123,7 @@ template <bool Max, bool Nan, bool XorSign> VITRIFY_INLINE float minMax(float a,
   float r = aFirst ? a : b;
   bool an = a != a, bn = b != b;
   r = Nan ? (an || bn ? std::bit_cast<float>(0x7fffffffu) : r) : (an ? b : bn ? a : r);
-  if constexpr (XorSign)
+  if constexpr (XorSign) // a NaN keeps its own sign
     r = std::bit_cast<float>((std::bit_cast<u32>(r) & 0x7fffffffu) | sign);
   return canon(r);
 }
@@ -182,6 +183,17 @@ template <bool Ftz> constexpr auto negF = [](float a) -> float { return -input<F
 constexpr auto copysignF = [](u32 a, u32 b) -> u32 { return (a & 0x80000000u) | (b & 0x7fffffffu); };
 constexpr auto copysignD = [](u64 a, u64 b) -> u64 { return (a & (u64(1) << 63)) | (b & ~(u64(1) << 63)); };
 
+/// Two floats in a 64-bit register.
+template <auto F> constexpr auto floats2 = [](u64 a, u64 b) -> u64 {
+  auto at = [](u64 v, int k) { return std::bit_cast<float>(u32(v >> 32 * k)); };
+  return u64(std::bit_cast<u32>(F(at(a, 0), at(b, 0)))) | u64(std::bit_cast<u32>(F(at(a, 1), at(b, 1)))) << 32;
+};
+template <auto F> constexpr auto floats3 = [](u64 a, u64 b, u64 c) -> u64 {
+  auto at = [](u64 v, int k) { return std::bit_cast<float>(u32(v >> 32 * k)); };
+  return u64(std::bit_cast<u32>(F(at(a, 0), at(b, 0), at(c, 0)))) |
+         u64(std::bit_cast<u32>(F(at(a, 1), at(b, 1), at(c, 1)))) << 32;
+};
+
 // testp
 template <class T, class U, auto F> void testp(Warp &w, const Inst &i, u32 m) {
   const T *a = R<T>(w, i.a);
@@ -212,6 +224,15 @@ template <class T, class U, auto F> void testp(Warp &w, const Inst &i, u32 m) {
       {"fma" mode ".sat.f32", &tri<float, float, float, float, fmaF<M, false, true>>}, {                               \
     "fma" mode ".ftz.sat.f32", &tri<float, float, float, float, fmaF<M, true, true>>                                   \
   }
+#define F32X2_BIN(name, F, mode, M)                                                                                    \
+  {name mode ".f32x2", &bin<u64, u64, u64, floats2<F<M, false, false>>>}, {                                            \
+    name mode ".ftz.f32x2", &bin<u64, u64, u64, floats2<F<M, true, false>>>                                            \
+  }
+#define F32X2_MODE(mode, M)                                                                                            \
+  F32X2_BIN("add", addF, mode, M), F32X2_BIN("sub", subF, mode, M), F32X2_BIN("mul", mulF, mode, M),                   \
+      {"fma" mode ".f32x2", &tri<u64, u64, u64, u64, floats3<fmaF<M, false, false>>>}, {                               \
+    "fma" mode ".ftz.f32x2", &tri<u64, u64, u64, u64, floats3<fmaF<M, true, false>>>                                   \
+  }
 #define F32_MODE(mode, M)                                                                                              \
   F32_BIN("add", addF, mode, M), F32_BIN("sub", subF, mode, M), F32_BIN("mul", mulF, mode, M), F32_TRI(mode, M),       \
       {"div" mode ".f32", &bin<float, float, float, divF<M, false>>},                                                  \
@@ -240,7 +261,8 @@ template <class T, class U, auto F> void testp(Warp &w, const Inst &i, u32 m) {
   }
 
 constexpr OpEntry kOps[] = {
-    F32_MODE("", RN), F32_MODE(".rz", RZ), F32_MODE(".rm", RM), F32_MODE(".rp", RP), MINMAX("min", false),
+    F32_MODE("", RN), F32_MODE(".rz", RZ), F32_MODE(".rm", RM), F32_MODE(".rp", RP), F32X2_MODE("", RN),
+    F32X2_MODE(".rz", RZ), F32X2_MODE(".rm", RM), F32X2_MODE(".rp", RP), MINMAX("min", false),
     MINMAX("max", true),
     {"abs.f32", &un<float, float, absF<false>>}, {"abs.ftz.f32", &un<float, float, absF<true>>},
     {"neg.f32", &un<float, float, negF<false>>}, {"neg.ftz.f32", &un<float, float, negF<true>>},

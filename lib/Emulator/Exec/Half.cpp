@@ -96,8 +96,8 @@ template <class T, bool Max, bool Nan, bool Xor, int M> VITRIFY_INLINE u16 minMa
   u16 r = aFirst ? a : b;
   bool an = x != x, bn = y != y;
   r = Nan ? (an || bn ? u16(0x7fff) : r) : (an ? (bn ? u16(0x7fff) : b) : bn ? a : r);
-  if constexpr (Xor)
-    r = u16((r & 0x7fff) | sign);
+  if constexpr (Xor) // a NaN keeps its own sign
+    r = (an && bn) || (Nan && (an || bn)) ? r : u16((r & 0x7fff) | sign);
   return r;
 }
 template <class T, bool Max, bool Nan, bool Xor, int M> constexpr auto minMaxOf = [](u16 a, u16 b) -> u16 {
@@ -116,29 +116,29 @@ template <auto F> constexpr auto pair3 = [](u32 a, u32 b, u32 c) -> u32 {
 #define TWO(key, type, F) {key type, &bin<u16, u16, u16, F>}, { key type "x2", &bin<u32, u32, u32, pair2<F>> }
 #define THREE(key, type, F) {key type, &tri<u16, u16, u16, u16, F>}, { key type "x2", &tri<u32, u32, u32, u32, pair3<F>> }
 #define ARITH(type, T)                                                                                                 \
-  TWO("add.", type, (add<T, Plain>)), TWO("add.ftz.", type, (add<T, Ftz>)), TWO("add.sat.", type, (add<T, Sat>)),      \
-      TWO("add.ftz.sat.", type, (add<T, Ftz | Sat>)), TWO("sub.", type, (sub<T, Plain>)),                              \
-      TWO("sub.ftz.", type, (sub<T, Ftz>)), TWO("sub.sat.", type, (sub<T, Sat>)),                                      \
-      TWO("sub.ftz.sat.", type, (sub<T, Ftz | Sat>)), TWO("mul.", type, (mul<T, Plain>)),                              \
+  TWO("add.", type, (add<T, Plain>)), TWO("sub.", type, (sub<T, Plain>)), TWO("mul.", type, (mul<T, Plain>)),          \
+      THREE("fma.", type, (fma<T, Plain>)), THREE("fma.relu.", type, (fma<T, Relu>)),                                  \
+      ONE("neg.", type, (neg<T, Plain>)), ONE("abs.", type, (absolute<T, Plain>))
+// bf16 has neither .ftz nor .sat.
+#define ARITH_FTZ_SAT(type, T)                                                                                         \
+  TWO("add.ftz.", type, (add<T, Ftz>)), TWO("add.sat.", type, (add<T, Sat>)),                                          \
+      TWO("add.ftz.sat.", type, (add<T, Ftz | Sat>)), TWO("sub.ftz.", type, (sub<T, Ftz>)),                            \
+      TWO("sub.sat.", type, (sub<T, Sat>)), TWO("sub.ftz.sat.", type, (sub<T, Ftz | Sat>)),                            \
       TWO("mul.ftz.", type, (mul<T, Ftz>)), TWO("mul.sat.", type, (mul<T, Sat>)),                                      \
-      TWO("mul.ftz.sat.", type, (mul<T, Ftz | Sat>)), THREE("fma.", type, (fma<T, Plain>)),                            \
-      THREE("fma.ftz.", type, (fma<T, Ftz>)), THREE("fma.sat.", type, (fma<T, Sat>)),                                  \
-      THREE("fma.ftz.sat.", type, (fma<T, Ftz | Sat>)), THREE("fma.relu.", type, (fma<T, Relu>)),                      \
-      THREE("fma.ftz.relu.", type, (fma<T, Ftz | Relu>)), ONE("neg.", type, (neg<T, Plain>)),                          \
-      ONE("neg.ftz.", type, (neg<T, Ftz>)), ONE("abs.", type, (absolute<T, Plain>)),                                   \
+      TWO("mul.ftz.sat.", type, (mul<T, Ftz | Sat>)), THREE("fma.ftz.", type, (fma<T, Ftz>)),                          \
+      THREE("fma.sat.", type, (fma<T, Sat>)), THREE("fma.ftz.sat.", type, (fma<T, Ftz | Sat>)),                        \
+      THREE("fma.ftz.relu.", type, (fma<T, Ftz | Relu>)), ONE("neg.ftz.", type, (neg<T, Ftz>)),                        \
       ONE("abs.ftz.", type, (absolute<T, Ftz>))
-#define MINMAX_OF(name, type, T, Max)                                                                                  \
-  TWO(name ".", type, (minMaxOf<T, Max, false, false, Plain>)), TWO(name ".ftz.", type, (minMaxOf<T, Max, false, false, Ftz>)), \
-      TWO(name ".nan.", type, (minMaxOf<T, Max, true, false, Plain>)),                                                 \
-      TWO(name ".ftz.nan.", type, (minMaxOf<T, Max, true, false, Ftz>)),                                               \
-      TWO(name ".xorsign.", type, (minMaxOf<T, Max, false, true, Plain>)),                                             \
-      TWO(name ".ftz.xorsign.", type, (minMaxOf<T, Max, false, true, Ftz>)),                                           \
-      TWO(name ".nan.xorsign.", type, (minMaxOf<T, Max, true, true, Plain>)),                                          \
-      TWO(name ".ftz.nan.xorsign.", type, (minMaxOf<T, Max, true, true, Ftz>))
+#define MINMAX_MODE(name, type, T, Max, Mode)                                                                          \
+  TWO(name, type, (minMaxOf<T, Max, false, false, Mode>)), TWO(name "nan.", type, (minMaxOf<T, Max, true, false, Mode>)), \
+      TWO(name "xorsign.", type, (minMaxOf<T, Max, false, true, Mode>)),                                               \
+      TWO(name "nan.xorsign.", type, (minMaxOf<T, Max, true, true, Mode>))
+#define MINMAX_OF(name, Max)                                                                                           \
+  MINMAX_MODE(name ".", "f16", F16, Max, Plain), MINMAX_MODE(name ".ftz.", "f16", F16, Max, Ftz),                      \
+      MINMAX_MODE(name ".", "bf16", B16, Max, Plain)
 
 constexpr OpEntry kOps[] = {
-    ARITH("f16", F16), ARITH("bf16", B16), MINMAX_OF("min", "f16", F16, false), MINMAX_OF("max", "f16", F16, true),
-    MINMAX_OF("min", "bf16", B16, false), MINMAX_OF("max", "bf16", B16, true),
+    ARITH("f16", F16), ARITH("bf16", B16), ARITH_FTZ_SAT("f16", F16), MINMAX_OF("min", false), MINMAX_OF("max", true),
     // 16-bit integer pairs
     {"add.u16x2", &bin<u32, u32, u32, pair2<[](u16 a, u16 b) -> u16 { return u16(a + b); }>>},
     {"min.u16x2", &bin<u32, u32, u32, pair2<[](u16 a, u16 b) -> u16 { return a < b ? a : b; }>>},

@@ -77,6 +77,18 @@ void lop3(Warp &w, const Inst &i, u32 m) {
            (t[4] & x & ~y & ~z) | (t[5] & x & ~y & z) | (t[6] & x & y & ~z) | (t[7] & x & y & z);
   });
 }
+/// The second destination (b of the predicate pair is in the list): whether any bit is set, with the predicate.
+template <bool And> void lop3Bool(Warp &w, const Inst &i, u32 m) {
+  const u32 *list = w.program->lists.data() + i.list;
+  u32 q = pred(w, list[1]) ^ (i.aux2 ? ~0u : 0u);
+  lop3(w, i, m);
+  const u32 *d = R<u32>(w, i.d);
+  u32 any = 0;
+  for (u32 l = 0; l < 32; ++l)
+    any |= u32(d[l] != 0) << l;
+  if (list[0] != ~0u)
+    setPred(w, list[0], m, And ? any & q : any | q);
+}
 constexpr auto prmt = [](u32 a, u32 b, u32 c) -> u32 {
   u64 v = u64(b) << 32 | a;
   u32 r = 0;
@@ -281,15 +293,6 @@ template <class D> constexpr auto pack3 = [](s32 a, s32 b, u32 c) -> u32 {
   return saturate<D>(a) << 8 | saturate<D>(b) | c << 16;
 };
 
-// f32x2
-template <auto F> void f32x2(Warp &w, const Inst &i, u32 m) {
-  const float *a = R<float>(w, i.a), *b = R<float>(w, i.b), *c = R<float>(w, i.c);
-  float *d = R<float>(w, i.d);
-  for (u32 l = 0; l < 64; ++l)
-    if (m >> (l / 2) & 1)
-      d[l] = canon(F(a[l], b[l], c[l]));
-}
-
 constexpr OpEntry kOps[] = {
     {"popc.32", &un<u32, u32, popc<u32>>}, {"popc.64", &un<u32, u64, popc<u64>>}, {"clz.32", &un<u32, u32, clz<u32>>},
     {"clz.64", &un<u32, u64, clz<u64>>},
@@ -301,6 +304,7 @@ constexpr OpEntry kOps[] = {
     {"bfe.u32", &tri<u32, u32, u32, u32, bfe<u32>>}, {"bfe.s32", &tri<s32, s32, u32, u32, bfe<s32>>},
     {"bfe.u64", &tri<u64, u64, u32, u32, bfe<u64>>}, {"bfe.s64", &tri<s64, s64, u32, u32, bfe<s64>>},
     {"bfi.32", &bfiOp<u32>}, {"bfi.64", &bfiOp<u64>}, {"lop3", &lop3},
+    {"lop3.or", &lop3Bool<false>}, {"lop3.and", &lop3Bool<true>},
     {"prmt", &tri<u32, u32, u32, u32, prmt>}, {"prmt.f4e", &tri<u32, u32, u32, u32, prmtMode<F4E>>},
     {"prmt.b4e", &tri<u32, u32, u32, u32, prmtMode<B4E>>}, {"prmt.rc8", &tri<u32, u32, u32, u32, prmtMode<RC8>>},
     {"prmt.ecl", &tri<u32, u32, u32, u32, prmtMode<ECL>>}, {"prmt.ecr", &tri<u32, u32, u32, u32, prmtMode<ECR>>},
@@ -334,7 +338,6 @@ constexpr OpEntry kOps[] = {
     {"cvta", &cvta}, {"cvta.to", &cvtaTo}, {"isspacep", &isspacep}, {"nop", &nop},
     {"cvt.pack.s16.s32", &bin<u32, s32, s32, pack2<s16>>}, {"cvt.pack.u16.s32", &bin<u32, s32, s32, pack2<u16>>},
     {"cvt.pack.s8.s32.b32", &tri<u32, s32, s32, u32, pack3<s8>>}, {"cvt.pack.u8.s32.b32", &tri<u32, s32, s32, u32, pack3<u8>>},
-    {"fma.f32x2", &f32x2<[](float a, float b, float c) { return __builtin_fmaf(a, b, c); }>},
 };
 
 } // namespace
