@@ -8,6 +8,7 @@
 #include "vitrify/Conversion/ViTToPlan/ViTToPlan.h"
 
 #include "Shapes.h"
+#include "vitrify/Dialect/ViT/IR/ElementTypes.h"
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 #include "vitrify/Target/KnownTargets.h"
 
@@ -19,16 +20,6 @@ using namespace vitrify;
 using Kind = PlanExpr::Kind;
 
 namespace {
-
-std::optional<DType> dtypeOf(Type element) {
-  if (element.isF32()) return DType::F32;
-  if (element.isF16()) return DType::F16;
-  if (element.isBF16()) return DType::BF16;
-  if (isa<Float8E4M3FNType>(element)) return DType::F8E4M3;
-  if (element.isInteger(8)) return DType::I8;
-  if (element.isInteger(32)) return DType::I32;
-  return std::nullopt;
-}
 
 class Planner {
 public:

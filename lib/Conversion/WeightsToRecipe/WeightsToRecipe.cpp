@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "vitrify/Conversion/WeightsToRecipe/WeightsToRecipe.h"
 
+#include "vitrify/Dialect/ViT/IR/ElementTypes.h"
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 
 #include "llvm/ADT/SmallString.h"
@@ -14,17 +15,6 @@ using namespace mlir;
 using namespace vitrify;
 
 namespace {
-
-std::optional<DType> dtypeOf(Type element) {
-  if (element.isF32()) return DType::F32;
-  if (element.isF16()) return DType::F16;
-  if (element.isBF16()) return DType::BF16;
-  if (isa<Float8E4M3FNType>(element)) return DType::F8E4M3;
-  if (isa<Float4E2M1FNType>(element)) return DType::F4E2M1;
-  if (element.isInteger(8)) return DType::I8;
-  if (element.isInteger(32)) return DType::I32;
-  return std::nullopt;
-}
 
 vitrify::TensorType tensorType(Type type) {
   auto tensor = cast<RankedTensorType>(type);

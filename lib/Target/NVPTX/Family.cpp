@@ -12,16 +12,6 @@ using namespace mlir;
 using namespace vitrify;
 using namespace vitrify::nvptx;
 
-std::optional<DType> nvptx::dtypeOf(Type element) {
-  if (element.isF32()) return DType::F32;
-  if (element.isF16()) return DType::F16;
-  if (element.isBF16()) return DType::BF16;
-  if (isa<Float8E4M3FNType>(element)) return DType::F8E4M3;
-  if (element.isInteger(8)) return DType::I8;
-  if (element.isInteger(32)) return DType::I32;
-  return std::nullopt;
-}
-
 FailureOr<Arguments> nvptx::argumentsOf(Operation *op, std::string &reason) {
   Arguments args;
   args.ofOperand.assign(op->getNumOperands(), -1);
@@ -36,10 +26,13 @@ FailureOr<Arguments> nvptx::argumentsOf(Operation *op, std::string &reason) {
         llvm::raw_string_ostream(reason) << "operands of " << type.getElementType();
         return failure();
       }
-      auto view = rowViewOf(value, reason);
-      if (failed(view))
-        return failure();
-      args.rowStride[i] = view->rowStride;
+      // Images and caches have no rows: what reads them finds its way by their dimensions.
+      if (type.getRank() <= 2) {
+        auto view = rowViewOf(value, reason);
+        if (failed(view))
+          return failure();
+        args.rowStride[i] = view->rowStride;
+      }
       args.ofOperand[i] = args.operands.size();
       args.operands.push_back({role, static_cast<unsigned>(i), *dtype, "", "nk"});
     }

@@ -6,6 +6,7 @@
 
 #include "Epilogue.h"
 
+#include "vitrify/Dialect/ViT/IR/ElementTypes.h"
 #include "vitrify/Kernel/KernelSpec.h"
 #include "vitrify/Target/KnownTargets.h"
 
@@ -29,13 +30,10 @@ struct Arguments {
   std::vector<KernelOperand> operands;
   llvm::SmallVector<int> ofOperand;      ///< op operand number -> position among the pointers
   llvm::SmallVector<int> ofResult;       ///< op result number -> position
-  llvm::SmallVector<int64_t> rowStride;  ///< by op operand: elements from row to row (views included)
+  llvm::SmallVector<int64_t> rowStride;  ///< by op operand: elements from row to row (views included), 0 for ranks above 2
 };
-/// The op's operands all have static sizes after the first dimension; fails with a reason otherwise.
+/// Operands of rank 1 and 2 have static sizes after the first dimension; fails with a reason otherwise.
 mlir::FailureOr<Arguments> argumentsOf(mlir::Operation *op, std::string &reason);
-
-/// The element type as the bundle names it.
-std::optional<DType> dtypeOf(mlir::Type element);
 
 /// Operands and results of the epilogue of `op`, with pointers of the kernel's arguments (`pointers` in launch order).
 /// Without pointers the descriptions alone.

@@ -135,34 +135,13 @@ bool supportsPatch(Operation *operation, const TargetRow &, std::string &reason)
     reason = "a dynamic number of channels";
     return false;
   }
-  return supportsEpilogue(op, reason);
-}
-
-/// Pixels are not rows: their stride does not exist, and their spatial sizes may be dynamic.
-Arguments patchArguments(vit::PatchEmbedOp op) {
-  Arguments args;
-  args.ofOperand.assign(op->getNumOperands(), -1);
-  args.rowStride.assign(op->getNumOperands(), 0);
-  for (auto role : {KernelOperand::Role::Weight, KernelOperand::Role::Read})
-    for (auto [i, value] : llvm::enumerate(op->getOperands())) {
-      if (isWeight(value) != (role == KernelOperand::Role::Weight))
-        continue;
-      auto type = cast<RankedTensorType>(value.getType());
-      args.rowStride[i] = i == 0 ? 0 : type.getShape().back();
-      args.ofOperand[i] = args.operands.size();
-      args.operands.push_back({role, static_cast<unsigned>(i), *dtypeOf(type.getElementType()), "", "nk"});
-    }
-  for (auto [i, type] : llvm::enumerate(op->getResultTypes())) {
-    args.ofResult.push_back(args.operands.size());
-    args.operands.push_back({KernelOperand::Role::Write, static_cast<unsigned>(i),
-                             *dtypeOf(cast<RankedTensorType>(type).getElementType()), "", "nk"});
-  }
-  return args;
+  return succeeded(argumentsOf(op, reason)) && supportsEpilogue(op, reason);
 }
 
 std::vector<KernelSpec> patchSpecs(Operation *operation, const TargetRow &row) {
   auto op = cast<vit::PatchEmbedOp>(operation);
-  Arguments args = patchArguments(op);
+  std::string reason;
+  Arguments args = *argumentsOf(op, reason);
   KernelSpec spec;
   spec.key = std::string(row.name) + " " + keyOf(op, args);
   spec.precision = op.getWeight().getType().getElementType().isF16() ? "f16" : "bf16";
@@ -180,7 +159,8 @@ std::vector<KernelSpec> patchSpecs(Operation *operation, const TargetRow &row) {
 
 void buildPatch(GpuBuilder &g, Operation *operation, const KernelSpec &, const TargetRow &, ValueRange arguments) {
   auto op = cast<vit::PatchEmbedOp>(operation);
-  Arguments args = patchArguments(op);
+  std::string reason;
+  Arguments args = *argumentsOf(op, reason);
   ValueRange pointers = arguments.drop_front(4);
   LinearKernel kernel;
   kernel.type = *matrixType(op.getWeight().getType().getElementType());

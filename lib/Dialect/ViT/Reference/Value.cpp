@@ -27,26 +27,6 @@ int64_t RefTensor::elements() const {
   return count;
 }
 
-std::optional<DType> vit::dtypeOf(Type type) {
-  if (type.isF32())
-    return DType::F32;
-  if (type.isF16())
-    return DType::F16;
-  if (type.isBF16())
-    return DType::BF16;
-  if (isa<Float8E4M3FNType>(type))
-    return DType::F8E4M3;
-  if (isa<Float4E2M1FNType>(type))
-    return DType::F4E2M1;
-  if (type.isInteger(8))
-    return DType::I8;
-  if (type.isInteger(32))
-    return DType::I32;
-  if (type.isIndex())
-    return DType::I64;
-  return std::nullopt;
-}
-
 float vit::roundTo(DType dtype, float value) {
   switch (dtype) {
   case DType::F16: return decodeF16(encodeF16(value));

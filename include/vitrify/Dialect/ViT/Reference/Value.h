@@ -7,7 +7,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
-#include "vitrify/Support/DType.h"
+#include "vitrify/Dialect/ViT/IR/ElementTypes.h"
 #include "vitrify/Support/Npy.h"
 
 #include "mlir/IR/BuiltinAttributes.h"
@@ -35,8 +35,6 @@ struct RefTensor {
   int64_t columns() const { return shape.empty() ? 1 : shape.back(); }
 };
 
-/// The element type as a DType; nothing for a type that no tensor of the dialect has.
-std::optional<DType> dtypeOf(mlir::Type elementType);
 /// Nearest value of `dtype`, ties to even; E4M3 saturates, and keeps NaN.
 float roundTo(DType dtype, float value);
 /// The tensor with every element rounded to a float type.
