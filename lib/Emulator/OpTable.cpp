@@ -6,6 +6,7 @@
 // (base, v3, v4) lowers it, for tests.
 //===----------------------------------------------------------------------===//
 #include "Exec/Support.h"
+#include "MatrixTile.h"
 #include "vitrify/Emulator/InstructionSet.h"
 
 #include <algorithm>
@@ -26,7 +27,9 @@ using Table = std::unordered_map<std::string_view, ExecFn>;
         isa::matrixMoreOps()                                                                                           \
   }
 
-Table makeTable() {
+} // namespace
+
+int cpuLevel() {
   int level = 0;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
       __builtin_cpu_supports("bmi2"))
@@ -34,6 +37,13 @@ Table makeTable() {
   if (level == 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
     level = 2;
+  return level;
+}
+
+namespace {
+
+Table makeTable() {
+  int level = cpuLevel();
   if (const char *wish = std::getenv("VITRIFY_EMULATOR_ISA")) {
     std::string_view name = wish;
     level = std::min(level, name == "base" ? 0 : name == "v3" ? 1 : 2);

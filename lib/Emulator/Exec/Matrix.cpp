@@ -2,185 +2,131 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
-// Tensor-core sums by the chip's rule: the products of a K group and the addend
-// are cut to so many fraction bits below the largest exponent, summed exactly,
-// and the sum is cut again (microsoft/MMA-Sim, arXiv 2511.10909; PyPI mmaemu).
-// Products are exact floats; one scaling and one conversion truncate each.
+// Fragments are turned into tiles by permuting whole registers: lane l holds row
+// or column l / 4, so that words of one l % 4 make a vector of 16 (or 8) of them.
 //===----------------------------------------------------------------------===//
 #include "Matrix.h"
-#include "Formats.h"
 
 VITRIFY_ISA_BEGIN
 namespace vitrify::emulator::VITRIFY_ISA {
-
-const DecodeTable &decodeTable() {
-  static const DecodeTable table = [] {
-    DecodeTable t;
-    for (u32 c = 0; c < 256; ++c) {
-      t.e4m3[c] = decodeFloat(float(formatToDouble(c, kE4M3)), -6);
-      t.e5m2[c] = decodeFloat(float(formatToDouble(c, kE5M2)), -14);
-    }
-    return t;
-  }();
-  return table;
-}
-
 namespace {
 
-/// Sums one K group into acc[16]: rows m and m + 1 of 8 outputs each. Product is the type that holds a product exactly.
-template <class Product>
-VITRIFY_INLINE void sumGroup(const Tile &t, u32 m, u32 k0, u32 n, const SumRule &rule, s32 minExponent, float *acc) {
-  alignas(64) s32 top[16];
-  alignas(64) double scaleD[16];
-  alignas(64) float scale[16];
-  alignas(64) s64 sum[16];
-  for (u32 l = 0; l < 16; ++l)
-    top[l] = kNoExponent * 2;
-  for (u32 k = k0; k < k0 + n; ++k)
-    for (u32 l = 0; l < 16; ++l) {
-      s32 e = t.ea[m + l / 8][k] + t.eb[k][l];
-      top[l] = e > top[l] ? e : top[l];
-    }
-  for (u32 l = 0; l < 16; ++l) {
-    double c = acc[l];
-    s32 ec = s32(std::bit_cast<u64>(c) >> 52 & 0x7ff) - 1023;
-    s32 e = rule.lateAddend || ec < top[l] ? top[l] : ec;
-    e = e < minExponent ? minExponent : e;
-    s32 shift = s32(rule.fractionBits) - e;
-    scaleD[l] = std::bit_cast<double>(u64(shift + 1023) << 52);
-    scale[l] = std::bit_cast<float>(u32((shift > 127 ? 127 : shift) + 127) << 23);
-    sum[l] = s64(rule.lateAddend ? 0.0 : c * scaleD[l]);
-  }
-  // Eight terms below 2^27 fit in 32 bits.
-  for (u32 k1 = k0; k1 < k0 + n; k1 += 8) {
-    alignas(64) s32 part[16] = {};
-    u32 end = k1 + 8 < k0 + n ? k1 + 8 : k0 + n;
-    for (u32 k = k1; k < end; ++k)
-      for (u32 l = 0; l < 16; ++l) {
-        if constexpr (std::is_same_v<Product, float>)
-          part[l] += s32(t.a[m + l / 8][k] * t.b[k][l] * scale[l]);
-        else
-          part[l] += s32(double(t.a[m + l / 8][k]) * double(t.b[k][l]) * scaleD[l]);
+/// Words of the lanes 4 g + q of two registers: [q][g of x, g of y].
+VITRIFY_INLINE void spread(const V32u &x, const V32u &y, V16u (&z)[4]) {
+#define PICK(q)                                                                                                        \
+  __builtin_shufflevector(x, y, q, 4 + q, 8 + q, 12 + q, 16 + q, 20 + q, 24 + q, 28 + q, 32 + q, 36 + q, 40 + q, 44 + q, \
+                          48 + q, 52 + q, 56 + q, 60 + q)
+  z[0] = PICK(0);
+  z[1] = PICK(1);
+  z[2] = PICK(2);
+  z[3] = PICK(3);
+#undef PICK
+}
+
+/// The other way: the first (half 0) or last eight words of z[q] go to the lanes 4 g + q.
+template <u32 Half> VITRIFY_INLINE V32u gather(const V16u (&z)[4]) {
+  V32u x = __builtin_shufflevector(z[0], z[1], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10,
+                                   26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  V32u y = __builtin_shufflevector(z[2], z[3], 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10,
+                                   26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  if constexpr (Half == 0)
+    return __builtin_shufflevector(x, y, 0, 1, 32, 33, 2, 3, 34, 35, 4, 5, 36, 37, 6, 7, 38, 39, 8, 9, 40, 41, 10, 11,
+                                   42, 43, 12, 13, 44, 45, 14, 15, 46, 47);
+  else
+    return __builtin_shufflevector(x, y, 16, 17, 48, 49, 18, 19, 50, 51, 20, 21, 52, 53, 22, 23, 54, 55, 24, 25, 56, 57,
+                                   26, 27, 58, 59, 28, 29, 60, 61, 30, 31, 62, 63);
+}
+
+template <MatrixType T> VITRIFY_INLINE void fillA(Warp &w, const u32 *rows, u32 count, Tile &t, Seen &seen) {
+  constexpr u32 per = T == MatrixType::E4M3 || T == MatrixType::E5M2 ? 4 : T == MatrixType::TF32 ? 1 : 2;
+  for (u32 r = 0; r < count; r += 2) {
+    V16u z[4];
+    spread(loadV<V32u>(R<u32>(w, rows[r])), loadV<V32u>(R<u32>(w, rows[r + 1])), z);
+    for (u32 q = 0; q < 4; ++q)
+      for (u32 e = 0; e < per; ++e) {
+        u32 k = per * (q + 2 * r) + e;
+        V16f value;
+        V16i exponent;
+        decode<T>(z[q] >> (32 / per * e), value, exponent, seen);
+        storeV(t.a[k], value);
+        storeV(t.ea[k], exponent);
       }
-    for (u32 l = 0; l < 16; ++l)
-      sum[l] += part[l];
-  }
-  for (u32 l = 0; l < 16; ++l) {
-    double d = double(sum[l]) * (1.0 / scaleD[l]);
-    // Cut to resultBits below its own exponent, or below 2^-126; a zero is +0.
-    u64 b = std::bit_cast<u64>(d);
-    s32 ed = s32(b >> 52 & 0x7ff) - 1023;
-    s32 drop = 52 - rule.resultBits + (ed < -126 ? -126 - ed : 0);
-    u64 cut = drop > 52 ? 0 : b >> drop << drop;
-    float r = float(std::bit_cast<double>(cut)) + 0.0f;
-    acc[l] = rule.lateAddend ? r + acc[l] : r;
   }
 }
 
-} // namespace
-
-void sumTile(const Warp &w, Tile &t, u32 k, MatrixType type, bool half, float (&out)[16][8]) {
-  if (w.plainSums) {
-    for (u32 m = 0; m < 16; ++m)
-      for (u32 n = 0; n < 8; ++n) {
-        float acc = t.c[m][n];
-        for (u32 x = 0; x < k; ++x)
-          acc = __builtin_fmaf(t.a[m][x], t.b[x][n], acc);
-        out[m][n] = acc;
+template <MatrixType T> VITRIFY_INLINE void fillB(Warp &w, const u32 *rows, u32 count, Tile &t, Seen &seen) {
+  constexpr u32 per = T == MatrixType::E4M3 || T == MatrixType::E5M2 ? 4 : T == MatrixType::TF32 ? 1 : 2;
+  for (u32 r = 0; r < count; ++r) {
+    V32u bits = loadV<V32u>(R<u32>(w, rows[r]));
+    // The words of q and of q + 1.
+    V16u z[2] = {__builtin_shufflevector(bits, bits, 0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29),
+                 __builtin_shufflevector(bits, bits, 2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31)};
+    for (u32 q = 0; q < 4; q += 2)
+      for (u32 e = 0; e < per; ++e) {
+        u32 k = per * (q + 4 * r) + e;
+        V16f value;
+        V16i exponent;
+        decode<T>(z[q / 2] >> (32 / per * e), value, exponent, seen);
+        __builtin_memcpy(t.b[k], &value, 32);
+        __builtin_memcpy(t.b[k + per], reinterpret_cast<const char *>(&value) + 32, 32);
+        __builtin_memcpy(t.eb[k], &exponent, 32);
+        __builtin_memcpy(t.eb[k + per], reinterpret_cast<const char *>(&exponent) + 32, 32);
       }
+  }
+}
+
+/// Stores a row for the lanes of `m`.
+VITRIFY_INLINE void storeRow(Warp &w, u32 offset, u32 m, const V32u &value) {
+  if (m == w.alive) {
+    storeV(R<u32>(w, offset), value);
     return;
   }
-  // Where an operand is infinite or NaN the IEEE sum is; the rest is summed without those operands.
-  bool special = t.special;
-  for (u32 m = 0; m < 16; ++m)
-    for (u32 n = 0; n < 8; ++n)
-      special |= t.c[m][n] - t.c[m][n] != 0;
-  Tile finite;
-  Tile *use = &t;
-  if (special) {
-    finite = t;
-    auto clean = [](float &v) { v = v - v == 0 ? v : 0.0f; };
-    for (u32 x = 0; x < k; ++x) {
-      for (u32 m = 0; m < 16; ++m)
-        clean(finite.a[m][x]);
-      for (u32 l = 0; l < 16; ++l)
-        clean(finite.b[x][l]);
-    }
-    for (u32 m = 0; m < 16; ++m)
-      for (u32 n = 0; n < 8; ++n)
-        clean(finite.c[m][n]);
-    use = &finite;
-  }
-  bool eight = type == MatrixType::E4M3 || type == MatrixType::E5M2;
-  const SumRule &rule = eight ? w.chip->f8Sum : w.chip->f16Sum;
-  u32 group = type == MatrixType::TF32 ? rule.group / 2 : rule.group;
-  s32 minExponent = rule.fractionBits <= 13 ? -132 : -133;
-  bool wide = type == MatrixType::BF16 || type == MatrixType::TF32;
-  for (u32 m = 0; m < 16; m += 2) {
-    alignas(64) float acc[16];
-    for (u32 l = 0; l < 16; ++l)
-      acc[l] = use->c[m + l / 8][l % 8];
-    for (u32 k0 = 0; k0 < k; k0 += group) {
-      u32 n = group < k - k0 ? group : k - k0;
-      if (wide)
-        sumGroup<double>(*use, m, k0, n, rule, minExponent, acc);
-      else
-        sumGroup<float>(*use, m, k0, n, rule, minExponent, acc);
-      if (half)
-        for (u32 l = 0; l < 16; ++l)
-          acc[l] = halfToFloat(floatToHalf(acc[l]));
-    }
-    for (u32 l = 0; l < 16; ++l)
-      out[m + l / 8][l % 8] = acc[l];
-  }
-  if (special)
-    for (u32 m = 0; m < 16; ++m)
-      for (u32 n = 0; n < 8; ++n) {
-        double ieee = t.c[m][n];
-        for (u32 x = 0; x < k; ++x)
-          ieee += double(t.a[m][x]) * double(t.b[x][n]);
-        if (ieee - ieee != 0)
-          out[m][n] = ieee != ieee ? std::bit_cast<float>(0x7fffffffu) : float(ieee);
-      }
+  for (u32 rest = m; rest; rest &= rest - 1)
+    R<u32>(w, offset)[std::countr_zero(rest)] = value[std::countr_zero(rest)];
 }
-
-namespace {
 
 void mmaFloat(Warp &w, const Inst &i, u32 m) {
   MmaShape s = MmaShape::unpack(i.imm);
   const u32 *rows = w.program->lists.data() + i.list;
   const u32 *ra = rows + s.dRegs, *rb = ra + s.aRegs, *rc = rb + s.bRegs;
-  const DecodeTable &table = decodeTable();
   Tile t;
-  u32 per = s.perRegister(), width = 32 / per;
-  for (u32 r = 0; r < s.aRegs; ++r) {
-    const u32 *bits = R<u32>(w, ra[r]);
-    for (u32 l = 0; l < 32; ++l)
-      for (u32 e = 0; e < per; ++e)
-        t.setA((l >> 2) + 8 * (r & 1), per * (l & 3) + e + 4 * per * (r >> 1),
-               decodeElement(per == 1 ? bits[l] : bits[l] >> (width * e), s.a, table));
+  Seen seenA, seenB;
+  withType(s.a, [&]<MatrixType T>() { fillA<T>(w, ra, s.aRegs, t, seenA); });
+  withType(s.b, [&]<MatrixType T>() { fillB<T>(w, rb, s.bRegs, t, seenB); });
+  judge(t, seenA, seenB);
+  // Columns 2 q and 2 q + 1: two registers of floats each, or the halves of both registers.
+  V16u z[4];
+  if (s.halfC) {
+    spread(loadV<V32u>(R<u32>(w, rc[0])), loadV<V32u>(R<u32>(w, rc[1])), z);
+    for (u32 q = 0; q < 4; ++q)
+      for (u32 l = 0; l < 16; ++l) {
+        t.c[2 * q][l] = halfToFloat(u16(z[q][l]));
+        t.c[2 * q + 1][l] = halfToFloat(u16(z[q][l] >> 16));
+      }
+  } else {
+    for (u32 p = 0; p < 2; ++p) {
+      spread(loadV<V32u>(R<u32>(w, rc[p])), loadV<V32u>(R<u32>(w, rc[p + 2])), z);
+      for (u32 q = 0; q < 4; ++q)
+        storeV(t.c[2 * q + p], z[q]);
+    }
   }
-  for (u32 r = 0; r < s.bRegs; ++r) {
-    const u32 *bits = R<u32>(w, rb[r]);
-    for (u32 l = 0; l < 32; ++l)
-      for (u32 e = 0; e < per; ++e)
-        t.setB(per * (l & 3) + e + 4 * per * r, l >> 2,
-               decodeElement(per == 1 ? bits[l] : bits[l] >> (width * e), s.b, table));
-  }
-  for (u32 l = 0; l < 32; ++l)
-    for (u32 r = 0; r < 4; ++r)
-      t.c[(l >> 2) + 8 * (r >> 1)][(l & 3) * 2 + (r & 1)] =
-          s.halfC ? halfToFloat(u16(R<u32>(w, rc[r >> 1])[l] >> (16 * (r & 1)))) : R<float>(w, rc[r])[l];
-  float out[16][8];
+  alignas(64) float out[8][16];
   sumTile(w, t, s.k, s.a, s.halfD, out);
-  for (u32 rest = m; rest; rest &= rest - 1) {
-    u32 l = std::countr_zero(rest), g = l >> 2, q = (l & 3) * 2;
-    if (s.halfD)
-      for (u32 r = 0; r < 2; ++r)
-        R<u32>(w, rows[r])[l] = u32(floatToHalf(out[g + 8 * r][q])) | u32(floatToHalf(out[g + 8 * r][q + 1])) << 16;
-    else
-      for (u32 r = 0; r < 4; ++r)
-        R<float>(w, rows[r])[l] = canon(out[g + 8 * (r >> 1)][q + (r & 1)]);
+  if (s.halfD) {
+    for (u32 q = 0; q < 4; ++q)
+      for (u32 l = 0; l < 16; ++l)
+        z[q][l] = u32(floatToHalf(out[2 * q][l])) | u32(floatToHalf(out[2 * q + 1][l])) << 16;
+    storeRow(w, rows[0], m, gather<0>(z));
+    storeRow(w, rows[1], m, gather<1>(z));
+    return;
+  }
+  for (u32 p = 0; p < 2; ++p) {
+    for (u32 q = 0; q < 4; ++q) {
+      V16f v = loadV<V16f>(out[2 * q + p]);
+      z[q] = v != v ? V16u{} + 0x7fffffffu : V16u(v);
+    }
+    storeRow(w, rows[p], m, gather<0>(z));
+    storeRow(w, rows[p + 2], m, gather<1>(z));
   }
 }
 

@@ -133,30 +133,42 @@ void wmmaMma(Warp &w, const Inst &i, u32 m) {
       out[at] = u32(u64(sum));
     }
   } else {
-    const DecodeTable &table = decodeTable();
     u32 bytes = s.a == MatrixType::TF32 ? 4 : 2;
     for (u32 m0 = 0; m0 < M; m0 += 16)
       for (u32 n0 = 0; n0 < N; n0 += 8) {
         Tile t;
-        for (u32 k = 0; k < K; ++k) {
-          for (u32 r = 0; r < 16; ++r)
-            t.setA(r, k, m0 + r < M ? decodeElement(fragment(w, ra, (m0 + r) * K + k, perA, bytes), s.a, table)
-                                    : Decoded{0, kNoExponent, false});
-          for (u32 c = 0; c < 8; ++c)
-            t.setB(k, c, decodeElement(fragment(w, rb, k * N + n0 + c, perB, bytes), s.b, table));
-        }
+        Seen seenA, seenB;
+        withType(s.a, [&]<MatrixType T>() {
+          for (u32 k = 0; k < K; ++k) {
+            V16u bits = {};
+            V16f value;
+            V16i exponent;
+            for (u32 r = 0; r < 16 && m0 + r < M; ++r)
+              bits[r] = fragment(w, ra, (m0 + r) * K + k, perA, bytes);
+            decode<T>(bits, value, exponent, seenA);
+            storeV(t.a[k], value);
+            storeV(t.ea[k], exponent);
+            bits = V16u{};
+            for (u32 c = 0; c < 8; ++c)
+              bits[c] = fragment(w, rb, k * N + n0 + c, perB, bytes);
+            decode<T>(bits, value, exponent, seenB);
+            __builtin_memcpy(t.b[k], &value, 32);
+            __builtin_memcpy(t.eb[k], &exponent, 32);
+          }
+        });
+        judge(t, seenA, seenB);
         for (u32 r = 0; r < 16; ++r)
           for (u32 c = 0; c < 8; ++c) {
             u32 at = (m0 + r) * N + n0 + c;
-            t.c[r][c] = m0 + r >= M ? 0
+            t.c[c][r] = m0 + r >= M ? 0
                         : s.halfC   ? halfToFloat(u16(fragment(w, rc, at, perC, 2)))
                                     : std::bit_cast<float>(fragment(w, rc, at, perC, 4));
           }
-        float result[16][8];
+        float result[8][16];
         sumTile(w, t, K, s.a, s.halfD, result);
         for (u32 r = 0; r < 16 && m0 + r < M; ++r)
           for (u32 c = 0; c < 8; ++c)
-            out[(m0 + r) * N + n0 + c] = s.halfD ? floatToHalf(result[r][c]) : std::bit_cast<u32>(canon(result[r][c]));
+            out[(m0 + r) * N + n0 + c] = s.halfD ? floatToHalf(result[c][r]) : std::bit_cast<u32>(canon(result[c][r]));
       }
   }
   for (u32 rest = m; rest; rest &= rest - 1) {
