@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <random>
 
+using namespace vitrify;
 using namespace vitrify::emulator;
 using namespace vitrify::emulator::test;
 
