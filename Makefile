@@ -6,7 +6,7 @@ export CCACHE_SLOPPINESS := pch_defines,time_macros,include_file_mtime,include_f
 
 .PHONY: help setup configure build tools demo test docs clean
 help:
-	@echo "make demo   compile a trained vision transformer to FP8 and classify 1,000 digits"
+	@echo "make demo   compile a trained vision transformer to FP8 for CPU and GPU and classify 1,000 digits"
 	@echo "make test   build everything and run every test"
 	@echo "make build  set up and build (build/bin, build/venv/bin)"
 	@echo "make docs   write docs/generated again from the .td files"
@@ -23,7 +23,7 @@ build: configure
 	@ninja -C build --quiet
 
 tools: configure
-	@ninja -C build --quiet $(TOOLS)
+	@ninja -C build --quiet $(TOOLS) VitrifyEmulatedCuda
 
 demo: tools
 	@build/venv/bin/python examples/mnist/demo.py

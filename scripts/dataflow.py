@@ -47,7 +47,7 @@ def imported(folder):
 
 def compiled(folder, stage):
     """What vitrify-compile prints at a stage for FP8 on x86-64-v4-bf16. Hashes in names of kernels, which change with any kernel, are left out."""
-    from vitrify.compile import calibrate
+    from vitrify.compiler import calibrate
     from vitrify.tools import run_tool
 
     sys.path.insert(0, str(ROOT / "examples" / "mnist"))

@@ -11,14 +11,17 @@ import numpy as np
 from digits import HERE, digits, pixels
 from vitrify.commands.bench import measure
 from vitrify.compare import compare
-from vitrify.compile import CompileOptions, calibrate, compile_module
+from vitrify.compiler import CompileOptions, calibrate, compile_module
 from vitrify.errors import VitrifyError
 from vitrify.importer import import_folder
+from vitrify.targets import host_target
 from vitrify.tools import run_tool
 
 OUT = HERE.parents[1] / "build" / "demo"
 PRECISIONS = ("f32", "bf16", "fp8")
 BATCH = 50
+GPU = "sm_89"     # the RTX 4090, L4 and L40S
+EMULATED = 20     # digits for the emulated GPU, which takes some milliseconds for each
 
 
 def step(text, start):
@@ -37,6 +40,28 @@ def classify(bundle, array, count):
     if found.shape != (count, 10):
         raise VitrifyError(f"{bundle}: expected logits of shape {[count, 10]}, found {list(found.shape)}")
     return found
+
+
+def compile_for_cpu_and_gpu(module, bundle, ranges):
+    """One bundle with code for this machine's processor and for a GPU; why there is no GPU code, or ""."""
+    try:
+        compile_module(module, bundle, CompileOptions(targets=(host_target(), GPU)), ranges)
+        return ""
+    except VitrifyError as error:
+        if "ptxas" not in str(error) and "fatbinary" not in str(error):
+            raise
+        compile_module(module, bundle, CompileOptions(), ranges)
+        return str(error)
+
+
+def compare_with_gpu(bundle, array, logits):
+    """Runs the bundle's GPU code on the emulated GPU, every instruction checked; says how its answers differ from the processor's."""
+    some, out = OUT / "some.npy", OUT / "emulated.npy"
+    np.save(some, np.load(array)[:EMULATED])
+    run_tool("vitrify-run", [bundle, f"--device=emulator:{GPU}", f"--input={some}", f"--output={out}"])
+    found, expected = np.load(out), logits[:EMULATED]
+    same = int((found.argmax(-1) == expected.argmax(-1)).sum())
+    return f"gives the processor's answer on {same} of {EMULATED} digits; its logits differ by at most {100 * np.abs(found - expected).max() / np.ptp(expected):.2f} % of their range"
 
 
 def picture(path, images, labels, logits, errors):
@@ -82,15 +107,22 @@ def main():
     count = calibrate(module, [calibration], OUT / "ranges.json")
     step(f"calibrated on {count} other digits", start)
 
-    logits, rows = {}, []
+    logits, rows, no_gpu = {}, [], ""
     for precision in PRECISIONS:
         bundle = OUT / f"{precision}.vitrify"
-        compile_module(module, bundle, CompileOptions(precision=precision), OUT / "ranges.json" if precision == "fp8" else None)
+        if precision == "fp8":
+            no_gpu = compile_for_cpu_and_gpu(module, bundle, OUT / "ranges.json")
+        else:
+            compile_module(module, bundle, CompileOptions(precision=precision))
         logits[precision] = classify(bundle, test, len(images))
         speed = measure(bundle, batch=BATCH, runs=20, warmup=3)
         rows.append((precision, 100 * float((logits[precision].argmax(-1) == labels).mean()), speed["images_per_s"], weight_bytes(bundle), speed["peak_rss_bytes"]))
         step(f"{precision}: compiled, {len(images):,} digits classified, measured", start)
 
+    gpu = f"No GPU code: {no_gpu}."
+    if not no_gpu:
+        gpu = f"The same bundle's GPU code ({GPU}), run on the emulated GPU, {compare_with_gpu(OUT / 'fp8.vitrify', test, logits['fp8'])}."
+        step(f"fp8: {EMULATED} digits on the emulated GPU", start)
     errors = layer_errors(module, OUT / "ranges.json", np.load(test)[:32])
     picture(OUT / "demo.png", images, labels, logits, errors)
     print(f"\n{'precision':>9} {'accuracy':>9} {'images/s':>10} {'weights':>12} {'peak memory':>12}")
@@ -99,6 +131,7 @@ def main():
     same = int((logits["f32"].argmax(-1) == logits["fp8"].argmax(-1)).sum())
     worst = min(errors, key=lambda d: d.sqnr_db)
     print(f"\nfp8 gives f32's answer on {same:,} of {len(images):,} digits; its worst layer is {worst.name} with {worst.sqnr_db:.1f} dB.")
+    print(gpu)
     print(f"Bundles, answers and the picture demo.png are in {OUT.relative_to(Path.cwd()) if OUT.is_relative_to(Path.cwd()) else OUT} "
           f"({time.monotonic() - start:.1f} s).")
 

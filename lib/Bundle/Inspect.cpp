@@ -5,6 +5,8 @@
 #include "vitrify/Bundle/Inspect.h"
 
 #include "PlanJson.h"
+#include "Traffic.h"
+#include "vitrify/GpuModel/KernelMetrics.h"
 
 #include <algorithm>
 #include <map>
@@ -121,12 +123,20 @@ private:
       for (const auto &[name, value] : kernel.metrics)
         metrics[name] = value;
       auto steps = launches.find(i);
+      Json json = Json::object();
+      if (target.device == "cuda") {
+        auto counted = kernel.metrics.find("from_sass");
+        json = {{"counted_from", counted == kernel.metrics.end() ? "" : counted->second ? "SASS" : "PTX"},
+                {"tensor_instructions", tensorInstructions(kernel.metrics)},
+                {"built_precision", builtPrecision(kernel.metrics)}};
+      }
       list.push_back({{"name", kernel.name},
                       {"kind", kernel.layer_kind},
                       {"precision", kernel.precision},
                       {"sha256", kernel.sha256},
                       {"steps", steps == launches.end() ? 0 : steps->second},
                       {"metrics", std::move(metrics)}});
+      list.back().update(json);
     }
     return list;
   }
@@ -142,9 +152,23 @@ private:
                          {"scale", buffer.scale},
                          {"bytes", {{"tuned", at(buffer.size, tuned)}, {"max", at(buffer.size, largest)}}}});
     Json list = Json::array();
+    totals.clear();
     steps(program, program.steps, tuned, list);
+    PlanTraffic traffic = planTraffic(plan, program, tuned);
+    Json estimates = Json::array();
+    for (const auto &[chip, total] : totals)
+      estimates.push_back({{"chip", chip->name},
+                           {"kernels_us", total / 1e3},
+                           {"gaps_us", double(traffic.launches) * chip->launchOverheadNs / 1e3}});
     return {{"name", program.name},
             {"arena_bytes", {{"tuned", at(program.arena_bytes, tuned)}, {"max", at(program.arena_bytes, largest)}}},
+            {"traffic",
+             {{"bytes", traffic.bytes},
+              {"minimum_bytes", traffic.minimum},
+              {"launches", traffic.launches},
+              {"blocks", traffic.blocks},
+              {"launches_of_blocks", traffic.blockLaunches}}},
+            {"estimates", std::move(estimates)},
             {"buffers", std::move(buffers)},
             {"steps", std::move(list)}};
   }
@@ -154,7 +178,7 @@ private:
     for (const PlanStep &step : from) {
       Json json = {{"kind", kStepKinds[static_cast<size_t>(step.kind)]}, {"layers", step.layers}};
       if (step.kind == PlanStep::Kind::Launch)
-        launch(step, tuned, json);
+        launch(program, step, tuned, json);
       if (step.kind == PlanStep::Kind::Call)
         json["callee"] = step.callee;
       if (step.kind == PlanStep::Kind::ExitIf)
@@ -176,7 +200,7 @@ private:
     }
   }
 
-  void launch(const PlanStep &step, const std::vector<int64_t> &tuned, Json &json) {
+  void launch(const PlanProgram &program, const PlanStep &step, const std::vector<int64_t> &tuned, Json &json) {
     std::set<unsigned> distinct(step.kernels.begin(), step.kernels.end());
     for (unsigned kernel : distinct)
       ++launches[kernel];
@@ -193,15 +217,53 @@ private:
       json["block"] = step.blocks[i];
       json["shared_bytes"] = step.shared_bytes[i];
     }
+    json["bytes"] = stepTraffic(plan, program, step, tuned);
+    if (target.device == "cuda" && json.contains("kernel"))
+      json["estimates"] = estimatesOf(step, json, tuned);
     Json weights = Json::array();
     for (unsigned weight : step.weights)
       weights.push_back(plan.weights[weight].name);
     json["weights"] = std::move(weights);
   }
 
+  /// The launch model's columns on each chip that the target's code runs on. `json` has the chosen kernel and its grid.
+  Json estimatesOf(const PlanStep &step, const Json &json, const std::vector<int64_t> &tuned) {
+    auto kernel = std::ranges::find(plan.kernels, json["kernel"].get<std::string>(), &PlanKernel::name);
+    double blocks = 1, rows = step.args.empty() ? 1 : double(at(step.args[0], tuned));
+    for (const Json &size : json["grid"])
+      blocks *= size.get<double>();
+    int threads = 1;
+    for (const Json &size : json["block"])
+      threads *= size.get<int>();
+    KernelLaunch launch = launchOf(kernel->metrics, blocks, threads, json["shared_bytes"].get<uint64_t>(), rows,
+                                   json["bytes"].get<double>());
+    Json list = Json::array();
+    for (const Chip &chip : chips()) {
+      if (chip.target != target.name)
+        continue;
+      LaunchEstimate estimate = estimateLaunch(launch, chip);
+      totals[&chip] += estimate.nanoseconds;
+      list.push_back({{"chip", chip.name},
+                      {"resident_blocks", estimate.residentPerSM},
+                      {"rounds", estimate.rounds},
+                      {"useful_share", estimate.usefulShare},
+                      {"fill_share", estimate.fillShare},
+                      {"pipe_ceiling", estimate.pipeCeiling},
+                      {"tensor_cycles", estimate.loop.tensor},
+                      {"issue_cycles", estimate.loop.issue},
+                      {"epilogue_share", estimate.epilogueShare},
+                      {"l2_bytes_per_clock", estimate.l2BytesPerCycle},
+                      {"bytes_in_flight", estimate.bytesInFlight},
+                      {"limiter", estimate.limiter},
+                      {"us", estimate.nanoseconds / 1e3}});
+    }
+    return list;
+  }
+
   const Plan &plan;
   const ManifestTarget &target;
   std::map<size_t, int64_t> launches; ///< steps that may launch each kernel
+  std::map<const Chip *, double> totals; ///< of the program at hand: nanoseconds of its launches at the tuned shapes
 };
 } // namespace
 

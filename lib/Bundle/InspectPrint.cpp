@@ -109,6 +109,55 @@ void printSteps(const Json &steps, const std::string &number, Table &table) {
   }
 }
 
+std::string fixed(double value, int digits) {
+  char buffer[64];
+  std::snprintf(buffer, sizeof buffer, "%.*f", digits, value);
+  return buffer;
+}
+
+/// What a GPU's kernels take, and what they were really built of.
+std::string gpuKernels(const Json &kernels) {
+  Table table({"kernel", "registers", "spilled", "shared", "threads", "tensor instructions", "built for", "counted from", "sha256 of its PTX"});
+  for (const Json &kernel : kernels) {
+    const Json &metrics = kernel["metrics"];
+    auto metric = [&](const char *name) { return metrics.contains(name) ? text(metrics[name]) : std::string("-"); };
+    std::string tensor = text(kernel["tensor_instructions"]), built = text(kernel["built_precision"]);
+    table.add({text(kernel["name"]), metric("registers"), metric("spill_bytes"), metric("static_shared_bytes"), metric("threads"),
+               tensor.empty() ? "-" : tensor, built.empty() ? "-" : built, text(kernel["counted_from"]),
+               text(kernel["sha256"]).substr(0, 16)});
+  }
+  return table.print();
+}
+
+/// The launch model's columns of every launch, a table for each chip.
+std::string printModel(const Json &program) {
+  const Json &traffic = program["traffic"];
+  int64_t bytesMoved = traffic["bytes"].get<int64_t>(), least = traffic["minimum_bytes"].get<int64_t>();
+  std::string result = "\n  Moves " + bytes(traffic["bytes"]) + " at the tuned shapes, each operand once a launch";
+  if (least > 0)
+    result += "; the least is " + bytes(traffic["minimum_bytes"]) + ", " + fixed(double(bytesMoved) / double(least), 3) + " times that";
+  if (int64_t blocks = traffic["blocks"].get<int64_t>())
+    result += "; " + text(traffic["launches_of_blocks"]) + " launches in " + std::to_string(blocks) + " encoder blocks";
+  result += "\n";
+  for (size_t chip = 0; chip < program["estimates"].size(); ++chip) {
+    const Json &total = program["estimates"][chip];
+    double kernels = total["kernels_us"].get<double>(), gaps = total["gaps_us"].get<double>();
+    result += "\n  Estimate for " + text(total["chip"]) + " (by the launch model, not measured): kernels " + fixed(kernels, 1) + " us, gaps between them " +
+              fixed(gaps, 1) + " us\n";
+    Table table({"layers", "useful", "filled", "pipe", "epilogue", "resident", "rounds", "limited by", "us"});
+    for (const Json &step : program["steps"]) {
+      if (!step.contains("estimates"))
+        continue;
+      const Json &e = step["estimates"][chip];
+      table.add({joined(step["layers"]), fixed(e["useful_share"].get<double>(), 3), fixed(e["fill_share"].get<double>(), 3),
+                 fixed(e["pipe_ceiling"].get<double>(), 3), fixed(e["epilogue_share"].get<double>(), 3), text(e["resident_blocks"]),
+                 fixed(e["rounds"].get<double>(), 0), text(e["limiter"]), fixed(e["us"].get<double>(), 2)});
+    }
+    result += table.print();
+  }
+  return result;
+}
+
 std::string printTarget(const Json &target) {
   std::string result = "\nTarget " + text(target["name"]) + " (" + text(target["device"]) + "), code " +
                        bytes(target["code_bytes"]) + ", made with " + text(target["toolchain"]) + "\n  needs " +
@@ -122,6 +171,8 @@ std::string printTarget(const Json &target) {
                   text(layer["scale"]), text(layer["note"])});
     result += "\n" + layers.print();
   }
+  if (text(target["device"]) == "cuda")
+    result += "\n" + gpuKernels(target["kernels"]);
   Table kernels({"kernel", "kind", "instructions", "steps", "metrics"});
   for (const Json &kernel : target["kernels"]) {
     std::string metrics;
@@ -136,7 +187,7 @@ std::string printTarget(const Json &target) {
               bytes(program["arena_bytes"]["max"]) + " at the largest\n";
     Table steps({"step", "what", "grid", "layers", "reads", "writes"});
     printSteps(program["steps"], "", steps);
-    result += steps.print();
+    result += steps.print() + printModel(program);
   }
   return result;
 }

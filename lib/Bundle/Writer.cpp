@@ -41,7 +41,7 @@ StatusOr<BundleFile> BundleWriter::writeFile(const std::string &relative, std::s
     return invalidArgument("cannot create a folder in '" + finalPath + "': " + code.message());
   VITRIFY_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::create(path));
   VITRIFY_RETURN_IF_ERROR(file.write(bytes));
-  VITRIFY_RETURN_IF_ERROR(file.commit());
+  VITRIFY_RETURN_IF_ERROR(file.commit(Durability::Volatile)); // the folder is made durable as a whole
   return BundleFile{relative, bytes.size(), toHex(sha256(bytes))};
 }
 

@@ -9,6 +9,7 @@
 #include "vitrify/Conversion/WeightsToRecipe/WeightsToRecipe.h"
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 #include "vitrify/Pipelines/Pipelines.h"
+#include "vitrify/Support/CompileCache.h"
 #include "vitrify/Support/File.h"
 #include "vitrify/Target/KnownTargets.h"
 
@@ -255,6 +256,14 @@ LogicalResult Compiler::run() {
   source = parseSourceFile<ModuleOp>(options.input, &context);
   if (!source)
     return failure();
+  EmitOptions tools = options.tools;
+  std::optional<CompileCache> cache;
+  if (!options.cacheFolder.empty()) {
+    cache.emplace(options.cacheFolder, CompileCache::kDefaultBytes, [&](const std::string &line) {
+      emitWarning(UnknownLoc::get(&context)) << line;
+    });
+    tools.cache = &*cache;
+  }
   for (TargetState &state : states) {
     std::string name(state.row->name);
     progress("optimise for " + name);
@@ -267,12 +276,15 @@ LogicalResult Compiler::run() {
     if (options.emit != "bundle")
       continue;
     progress("compile " + std::to_string(state.planned.plan.kernels.size()) + " kernels for " + name);
-    auto binary = state.target->emit(*state.kernels, options.tools);
+    auto binary = state.target->emit(*state.kernels, tools);
     if (failed(binary))
       return failure();
     state.binary = std::move(*binary);
     describeKernels(state.planned, state.binary);
   }
+  if (cache && (cache->hits() || cache->misses()))
+    emitRemark(source->getLoc()) << "compile cache " << options.cacheFolder << ": " << cache->hits() << " found, "
+                                 << cache->misses() << " compiled";
   return options.emit == "bundle" ? writeBundle() : emitText();
 }
 

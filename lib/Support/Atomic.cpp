@@ -26,6 +26,8 @@ fs::path temporaryPrefix(const fs::path &path) {
   return path.parent_path() / ("." + path.filename().string() + ".vitrify-tmp-");
 }
 
+fs::path parentOf(const fs::path &path) { return path.parent_path().empty() ? fs::path(".") : path.parent_path(); }
+
 std::string randomTail() {
   static std::atomic<unsigned> counter{0};
   std::random_device random;
@@ -46,7 +48,7 @@ StatusOr<std::string> cleanPath(std::string path) {
 void sweep(const fs::path &path) {
   fs::path prefix = temporaryPrefix(path);
   std::string start = prefix.filename().string();
-  fs::path parent = prefix.parent_path().empty() ? fs::path(".") : prefix.parent_path();
+  fs::path parent = parentOf(prefix);
   std::error_code code;
   for (fs::directory_iterator it(parent, code), end; !code && it != end; it.increment(code)) {
     if (it->path().filename().string().rfind(start, 0) != 0)
@@ -59,6 +61,31 @@ void sweep(const fs::path &path) {
       fs::remove_all(it->path(), ignored);
     close(fd);
   }
+}
+
+/// Waits until the disk has a file, or the names in a folder. A file system that cannot sync folders says EINVAL.
+Status syncPath(const fs::path &path, int flags) {
+  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | flags);
+  if (fd < 0)
+    return fileError("open", path.string());
+  int failed = fsync(fd);
+  int code = errno;
+  close(fd);
+  errno = code;
+  return failed && code != EINVAL && code != EROFS ? fileError("write", path.string()) : Status();
+}
+
+/// syncPath of a folder and all that is below it.
+Status syncTree(const fs::path &folder) {
+  std::error_code code;
+  for (fs::directory_iterator it(folder, code), end; !code && it != end; it.increment(code)) {
+    if (it->is_symlink(code))
+      continue;
+    VITRIFY_RETURN_IF_ERROR(it->is_directory(code) ? syncTree(it->path()) : syncPath(it->path(), 0));
+  }
+  if (code)
+    return internalError("cannot list '" + folder.string() + "': " + code.message());
+  return syncPath(folder, O_DIRECTORY);
 }
 
 /// Locks what was just created. False when a sweeper took it away before.
@@ -143,13 +170,16 @@ Status AtomicFile::truncate(uint64_t size) {
   return {};
 }
 
-Status AtomicFile::commit() {
+Status AtomicFile::commit(Durability durability) {
   if (tempPath.empty())
     return internalError("'" + finalPath + "' was committed twice");
+  // The bytes before the name: after a loss of power there is the old file or the new one.
+  if (durability == Durability::Durable && fdatasync(fd) != 0)
+    return fileError("write", finalPath);
   if (rename(tempPath.c_str(), finalPath.c_str()) != 0)
     return fileError("replace", finalPath);
   tempPath.clear();
-  return {};
+  return durability == Durability::Durable ? syncPath(parentOf(finalPath), O_DIRECTORY) : Status();
 }
 
 Status vitrify::writeFileAtomically(const std::string &path, std::string_view text) {
@@ -201,19 +231,21 @@ StatusOr<AtomicDirectory> AtomicDirectory::create(const std::string &path) {
 Status AtomicDirectory::commit() {
   if (tempPath.empty())
     return internalError("'" + finalPath + "' was committed twice");
+  VITRIFY_RETURN_IF_ERROR(syncTree(tempPath));
   // Another writer may create or replace the folder at any moment: try the two cases in turn, each atomic.
   for (int attempt = 0; attempt < 100; ++attempt) {
     if (renameat2(AT_FDCWD, tempPath.c_str(), AT_FDCWD, finalPath.c_str(), RENAME_NOREPLACE) == 0) {
       tempPath.clear();
-      return {};
+      return syncPath(parentOf(finalPath), O_DIRECTORY);
     }
     if (errno != EEXIST && errno != ENOTEMPTY && errno != EINVAL)
       return fileError("create", finalPath);
     if (renameat2(AT_FDCWD, tempPath.c_str(), AT_FDCWD, finalPath.c_str(), RENAME_EXCHANGE) == 0) {
+      Status synced = syncPath(parentOf(finalPath), O_DIRECTORY);
       std::error_code ignored;
       fs::remove_all(tempPath, ignored);
       tempPath.clear();
-      return {};
+      return synced;
     }
     if (errno == EINVAL) { // a file system without exchange: the one moment in which neither is there cannot be avoided
       std::string aside = temporaryPrefix(finalPath).string() + randomTail();
@@ -223,7 +255,7 @@ Status AtomicDirectory::commit() {
         if (moved)
           fs::remove_all(aside, ignored);
         tempPath.clear();
-        return {};
+        return syncPath(parentOf(finalPath), O_DIRECTORY);
       }
       if (moved)
         (void)rename(aside.c_str(), finalPath.c_str());

@@ -6,7 +6,7 @@ import pytest
 from conftest import EXAMPLE
 from test_simulate import digits
 
-from vitrify.compile import CompileOptions, compile_model
+from vitrify.compiler import CompileOptions, compile_model
 from vitrify.errors import VitrifyError
 from vitrify.targets import host_target
 from vitrify.tools import run_tool

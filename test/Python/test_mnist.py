@@ -6,7 +6,7 @@ import pytest
 from conftest import EXAMPLE, GOLDEN
 from test_simulate import digits
 
-from vitrify.compile import CompileOptions, calibrate, compile_model
+from vitrify.compiler import CompileOptions, calibrate, compile_model
 from vitrify.importer import import_folder
 from vitrify.targets import host_target
 from vitrify.tools import run_tool

@@ -5,7 +5,7 @@ from conftest import GOLDEN
 
 import seeded
 import simulate
-from vitrify.compile import CompileOptions, compile_model
+from vitrify.compiler import CompileOptions, compile_model
 from vitrify.tools import run_tool
 
 

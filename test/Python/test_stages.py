@@ -11,7 +11,7 @@ import pytest
 from conftest import BIN
 
 import seeded
-from vitrify.compile import calibrate
+from vitrify.compiler import calibrate
 from vitrify.importer import import_folder
 
 TARGET = "x86-64-v4-bf16"

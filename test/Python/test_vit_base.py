@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import seeded
-from vitrify.compile import calibrate
+from vitrify.compiler import calibrate
 from vitrify.importer import import_folder
 from vitrify.targets import host_target
 from vitrify.tools import find_tool, run_tool

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 #include "vitrify/Pipelines/Compiler.h"
+#include "vitrify/Support/CompileCache.h"
 
 #include "mlir/IR/MLIRContext.h"
 #include "llvm/Support/CommandLine.h"
@@ -27,6 +28,7 @@ cl::list<std::string> keep("keep", cl::desc("PRECISION:PATTERN: the precision of
 cl::opt<std::string> emit("emit", cl::desc("bundle, vit, plan, kernel, llvm, llvm-ir or asm (default bundle)"), cl::init("bundle"), cl::cat(category));
 cl::opt<bool> noFuse("no-fuse", cl::desc("keep every named value in a buffer of its own"), cl::cat(category));
 cl::opt<bool> report("report", cl::desc("say what the passes did to which layer, and why not"), cl::cat(category));
+cl::opt<bool> noCache("no-cache", cl::desc("compile every kernel again (the cache is $VITRIFY_CACHE or ~/.cache/vitrify)"), cl::cat(category));
 cl::opt<std::string> ptxas("ptxas", cl::desc("ptxas to use"), cl::value_desc("path"), cl::cat(category));
 cl::opt<std::string> lld("lld", cl::desc("ld.lld to use"), cl::value_desc("path"), cl::cat(category));
 cl::extrahelp examples(R"(
@@ -53,9 +55,11 @@ int main(int argc, char **argv) {
   options.fuse = !noFuse;
   options.tools.ptxas = ptxas;
   options.tools.lld = lld;
+  if (!noCache)
+    options.cacheFolder = vitrify::CompileCache::defaultFolder();
   // build/bin/vitrify-compile finds build/venv.
-  StringRef folder = sys::path::parent_path(sys::fs::getMainExecutable(argv[0], reinterpret_cast<void *>(&main)));
-  options.tools.environment = (sys::path::parent_path(folder) + "/venv").str();
+  std::string self = sys::fs::getMainExecutable(argv[0], reinterpret_cast<void *>(&main));
+  options.tools.environment = (sys::path::parent_path(sys::path::parent_path(self)) + "/venv").str();
   if (isatty(STDERR_FILENO))
     options.progress = [](const std::string &line) { errs() << "vitrify-compile: " << line << "\n"; };
 
@@ -65,11 +69,12 @@ int main(int argc, char **argv) {
   context.loadAllAvailableDialects();
   mlir::ScopedDiagnosticHandler handler(&context, [](mlir::Diagnostic &diagnostic) {
     bool error = diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error;
-    if (!error && !report)
+    bool warning = diagnostic.getSeverity() == mlir::DiagnosticSeverity::Warning;
+    if (!error && !warning && !report)
       return mlir::success();
     if (auto where = dyn_cast<mlir::FileLineColLoc>(diagnostic.getLocation()))
       errs() << where.getFilename().getValue() << ":" << where.getLine() << ":" << where.getColumn() << ": ";
-    errs() << (error ? "error: " : "remark: ") << diagnostic << "\n";
+    errs() << (error ? "error: " : warning ? "warning: " : "remark: ") << diagnostic << "\n";
     return mlir::success();
   });
   return mlir::failed(vitrify::compileModel(context, options));

@@ -14,6 +14,7 @@
 #include "mlir/IR/Value.h"
 #include "mlir/Support/LogicalResult.h"
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,11 @@ struct KernelSpec {
   PlanExpr dispatch = PlanExpr(0);
   int64_t rangeMin = 0;
   int64_t rangeMax = INT64_MAX;
+  /// What the launch model needs and a binary does not show; stored with the kernel's metrics. GPUs: "macs_per_row", the
+  /// useful multiply-adds for each unit of the first scalar; "block_macs", those that a block executes, padding included
+  /// and on average; "block_outputs", the results of a block; "block_copy_bytes", what it copies to shared memory; "stages"
+  /// and "stage_bytes" of the copies' pipeline. Absent where sizes are not static.
+  std::map<std::string, int64_t> facts;
 };
 
 /// A value of rank 2 as rows of a larger buffer: a `tensor.extract_slice` of columns is a view, not a copy.

@@ -25,6 +25,7 @@ struct CompilerOptions {
   std::string emit = "bundle";         ///< bundle, vit, plan, kernel, llvm, llvm-ir, asm
   bool fuse = true;                    ///< false: every named value keeps a buffer of its own
   EmitOptions tools;
+  std::string cacheFolder;             ///< of compiled code; "": nothing is looked up or kept
   std::function<void(const std::string &)> progress; ///< a line for each stage; may be empty
 };
 

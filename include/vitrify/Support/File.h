@@ -51,6 +51,9 @@ private:
 /// The whole of a file, refused when it is larger than `maxBytes`.
 StatusOr<std::string> readFile(const std::string &path, uint64_t maxBytes = uint64_t(1) << 31);
 
+/// Whether what was committed must survive a loss of power: Durable waits until the disk has it.
+enum class Durability : uint8_t { Durable, Volatile };
+
 /// A file that appears under its name only when committed. Removed when destroyed without commit.
 class AtomicFile {
 public:
@@ -72,7 +75,7 @@ public:
   Status truncate(uint64_t size);
   uint64_t size() const { return length; }
   /// Renames onto the final path, replacing a file of that name.
-  Status commit();
+  Status commit(Durability durability = Durability::Durable);
 
 private:
   std::string finalPath, tempPath;
@@ -96,6 +99,7 @@ public:
   static StatusOr<AtomicDirectory> create(const std::string &path);
   /// Where to write until commit.
   const std::string &path() const { return tempPath; }
+  /// Everything in the folder is on disk before it gets its name: files in it may be committed volatile.
   Status commit();
 
 private:

@@ -23,6 +23,7 @@
 namespace vitrify {
 
 struct TargetRow;
+class CompileCache;
 
 /// How binaries are made; paths may be empty.
 struct EmitOptions {
@@ -31,6 +32,7 @@ struct EmitOptions {
   std::string environment; ///< virtual environment with PyPI's nvidia-cuda-nvcc
   unsigned optLevel = 3;   ///< LLVM's, 0 to 3
   unsigned threads = 0;    ///< kernels compiled at once; 0: as many as there are cores
+  CompileCache *cache = nullptr; ///< where compiled code is looked up and kept; null: nowhere
 };
 
 /// What is known of one kernel once it is built.

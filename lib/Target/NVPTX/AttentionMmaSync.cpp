@@ -85,6 +85,13 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
     PlanExpr segments = probe ? PlanExpr::binary(K::FloorDiv, PlanExpr::symbol(1), PlanExpr(int64_t(*op.getKvUniform())))
                               : PlanExpr::binary(K::FloorDiv, rows, PlanExpr(q));
     spec.grid[0] = PlanExpr::binary(K::Mul, segments, PlanExpr(blocks));
+    // Rows and keys are worked off 16 at a time; every head has blocks of its own.
+    int64_t keys = op.getKvUniform().value_or(q), head = op.getHeadDim();
+    if (!probe && !op.getCausal()) {
+      spec.facts["macs_per_row"] = 2 * int64_t(op.getHeads()) * keys * head;
+      spec.facts["block_macs"] = 2 * ((q + 15) / 16 * 16) * ((keys + 15) / 16 * 16) * paddedHead(head) / blocks;
+      spec.facts["block_copy_bytes"] = (2 * keys + std::min<int64_t>(kRows, q)) * head * 2;
+    }
   } else {
     unsigned cu = op.getCuSeqlensQMutable().begin()->getOperandNumber();
     spec.scalars.push_back({false, cu, 0});
@@ -95,6 +102,8 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
   spec.grid[1] = PlanExpr(int64_t(op.getHeads()));
   spec.block = 32 * kWarps;
   spec.sharedBytes = kStages * 2 * tileBytes(op.getHeadDim());
+  spec.facts["stages"] = kStages;
+  spec.facts["stage_bytes"] = 2 * tileBytes(op.getHeadDim());
   spec.dispatch = rows;
   return {spec};
 }

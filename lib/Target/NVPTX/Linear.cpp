@@ -18,6 +18,17 @@ std::optional<MatrixType> matrixType(Type element) {
   return std::nullopt;
 }
 
+/// KernelSpec::facts of a product [rows, depth] x [depth, columns] of elements of so many bytes.
+std::map<std::string, int64_t> factsOf(const LinearTile &t, int64_t columns, int64_t depth, int64_t bytes) {
+  int64_t padded = (depth * bytes + t.depthBytes - 1) / t.depthBytes * t.depthBytes / bytes;
+  return {{"macs_per_row", columns * depth},
+          {"block_outputs", t.rows * t.columns},
+          {"block_macs", t.rows * t.columns * padded},
+          {"block_copy_bytes", (t.rows + t.columns) * padded * bytes},
+          {"stages", t.stages},
+          {"stage_bytes", (t.rows + t.columns) * t.depthBytes}};
+}
+
 /// Tiles by rows served. Few rows want many small CTAs, many rows want large tiles.
 struct TileChoice {
   int64_t rowsMax;
@@ -84,6 +95,8 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
     spec.grid[1] = PlanExpr((op.getWeight().getType().getDimSize(0) + t.columns - 1) / t.columns);
     spec.block = t.threads();
     spec.sharedBytes = t.sharedBytes();
+    spec.facts = factsOf(t, op.getWeight().getType().getDimSize(0), op.getWeight().getType().getDimSize(1),
+                         op.getWeight().getType().getElementTypeBitWidth() / 8);
     spec.dispatch = rows;
     spec.rangeMin = from;
     spec.rangeMax = choice.rowsMax;
@@ -153,6 +166,7 @@ std::vector<KernelSpec> patchSpecs(Operation *operation, const TargetRow &row) {
   spec.grid[1] = PlanExpr((op.getWeight().getType().getDimSize(0) + kPatchTile.columns - 1) / kPatchTile.columns);
   spec.block = kPatchTile.threads();
   spec.sharedBytes = kPatchTile.sharedBytes();
+  spec.facts = factsOf(kPatchTile, op.getWeight().getType().getDimSize(0), op.getWeight().getType().getDimSize(1), 2);
   spec.dispatch = PlanExpr::symbol(0);
   return {spec};
 }

@@ -4,7 +4,8 @@
 //===----------------------------------------------------------------------===//
 #include "Family.h"
 
-#include "vitrify/Support/ContentHash.h"
+#include "vitrify/Support/CompileCache.h"
+#include "vitrify/Target/NVPTX/Assemble.h"
 #include "vitrify/Target/NVPTX/Serialize.h"
 #include "vitrify/Target/NVPTX/Toolchain.h"
 #include "vitrify/Target/Target.h"
@@ -73,6 +74,7 @@ public:
 
 private:
   FailureOr<std::string> ptxOf(gpu::GPUModuleOp module) const;
+  FailureOr<std::string> cachedPtxOf(gpu::GPUModuleOp module, CompileCache *cache) const;
 
   const TargetRow &targetRow;
 };
@@ -91,7 +93,11 @@ LogicalResult NVPTXTarget::build(Operation *op, const KernelSpec &spec, ModuleOp
   }
   if (module.lookupSymbol(spec.name))
     return success();
-  auto info = builder.getDictionaryAttr({builder.getNamedAttr("kind", builder.getStringAttr(spec.layerKind)),
+  SmallVector<NamedAttribute> facts;
+  for (const auto &[name, value] : spec.facts)
+    facts.push_back(builder.getNamedAttr(name, builder.getI64IntegerAttr(value)));
+  auto info = builder.getDictionaryAttr({builder.getNamedAttr("facts", builder.getDictionaryAttr(facts)),
+                                         builder.getNamedAttr("kind", builder.getStringAttr(spec.layerKind)),
                                          builder.getNamedAttr("precision", builder.getStringAttr(spec.precision)),
                                          builder.getNamedAttr("scalars", builder.getI64IntegerAttr(spec.scalars.size())),
                                          builder.getNamedAttr("buffers", builder.getI64IntegerAttr(spec.operands.size()))});
@@ -136,31 +142,43 @@ StringRef entryText(StringRef ptx, StringRef name) {
   return begin == StringRef::npos ? StringRef() : ptx.slice(begin, end);
 }
 
+FailureOr<std::string> NVPTXTarget::cachedPtxOf(gpu::GPUModuleOp module, CompileCache *cache) const {
+  if (!cache)
+    return ptxOf(module);
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << module;
+  std::string key = CacheKey("ptx").add(CompileCache::compilerIdentity()).add(targetRow.cpu).add(targetRow.features).add(text).finish();
+  if (auto found = cache->find(key))
+    return std::move(*found);
+  auto ptx = ptxOf(module);
+  if (succeeded(ptx))
+    cache->store(key, *ptx);
+  return ptx;
+}
+
 FailureOr<KernelBinary> NVPTXTarget::emit(ModuleOp kernels, const EmitOptions &options) const {
   auto toolchain = Toolchain::find(options.ptxas, options.environment);
-  if (!toolchain)
-    return kernels.emitError() << toolchain.status().message();
+  Status status = toolchain ? toolchain->checkAssembles(targetRow.name, targetRow.features) : toolchain.status();
+  if (!status.ok())
+    return kernels.emitError() << status.message();
   KernelBinary binary;
   binary.fileName = "kernels.fatbin";
   binary.driver = std::to_string(toolchain->major) + "." + std::to_string(toolchain->minor);
-  binary.toolchain = "ptxas " + binary.driver;
+  binary.toolchain = "ptxas " + toolchain->version;
   gpu::GPUModuleOp module = moduleOf(kernels);
   if (!module)
     return kernels.emitError() << "no kernels to compile for " << targetRow.name;
-  auto translated = ptxOf(module);
+  auto translated = cachedPtxOf(module, options.cache);
   if (failed(translated))
     return failure();
   std::string &ptx = *translated;
-  auto cubin = assemble(*toolchain, ptx, std::string(targetRow.cpu));
-  if (!cubin)
-    return kernels.emitError() << cubin.status().message();
-  auto fatbin = makeFatbin(*toolchain, cubin->bytes, ptx, std::string(targetRow.cpu));
-  if (!fatbin)
-    return kernels.emitError() << fatbin.status().message();
-  binary.bytes = std::move(*fatbin);
+  auto assembled = assembleCached(*toolchain, ptx, std::string(targetRow.cpu), options.cache);
+  if (!assembled)
+    return kernels.emitError() << assembled.status().message();
+  binary.bytes = std::move(assembled->fatbin);
   for (auto func : module.getOps<gpu::GPUFuncOp>()) {
     auto info = func->getAttrOfType<DictionaryAttr>("vitrify.kernel");
-    const KernelResources &used = cubin->kernels[func.getName().str()];
     KernelInfo kernel;
     kernel.name = func.getName().str();
     kernel.layerKind = info.getAs<StringAttr>("kind").str();
@@ -168,11 +186,10 @@ FailureOr<KernelBinary> NVPTXTarget::emit(ModuleOp kernels, const EmitOptions &o
     kernel.sha256 = toHex(sha256(entryText(ptx, func.getName())));
     kernel.numScalars = info.getAs<IntegerAttr>("scalars").getInt();
     kernel.numBuffers = info.getAs<IntegerAttr>("buffers").getInt();
-    kernel.metrics = {{"registers", used.registers},
-                      {"spill_bytes", used.spillStores + used.spillLoads},
-                      {"stack_bytes", used.stackBytes},
-                      {"static_shared_bytes", used.sharedBytes},
-                      {"threads", func.getKnownBlockSizeAttr()[0]}};
+    kernel.metrics = std::move(assembled->metrics[kernel.name]);
+    kernel.metrics["threads"] = func.getKnownBlockSizeAttr()[0];
+    for (NamedAttribute fact : info.getAs<DictionaryAttr>("facts"))
+      kernel.metrics[fact.getName().str()] = cast<IntegerAttr>(fact.getValue()).getInt();
     binary.kernels.push_back(std::move(kernel));
   }
   return binary;

@@ -1,4 +1,4 @@
-//===- Toolchain.cpp - finds and runs ptxas and fatbinary -===//
+//===- Toolchain.cpp - finds and runs ptxas, fatbinary and nvdisasm -===//
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
@@ -74,63 +74,93 @@ StatusOr<std::string> runProgram(const std::string &program, ArrayRef<std::strin
                        StringRef(output).ltrim().split('\n').first.str());
 }
 
-std::string besideOrEmpty(StringRef program, StringRef name) {
-  SmallString<128> path(sys::path::parent_path(program));
-  sys::path::append(path, name);
-  return sys::fs::can_execute(path) ? std::string(path) : std::string();
+/// A program in each place where NVIDIA's may be: PATH, the toolkit, and the wheels
+/// (<root>/lib/python3.*/site-packages/nvidia/*/bin).
+std::vector<std::string> findAll(StringRef name, const std::string &root) {
+  std::vector<std::string> found;
+  if (auto onPath = sys::findProgramByName(name))
+    found.push_back(*onPath);
+  std::string installed = ("/usr/local/cuda/bin/" + name).str();
+  if (sys::fs::can_execute(installed))
+    found.push_back(installed);
+  std::error_code error;
+  if (!root.empty())
+    for (sys::fs::directory_iterator python(root + "/lib", error), end; !error && python != end; python.increment(error)) {
+      std::string packages = python->path() + "/site-packages/nvidia";
+      std::error_code inner;
+      for (sys::fs::directory_iterator package(packages, inner); !inner && package != end; package.increment(inner))
+        if (std::string program = package->path() + "/bin/" + name.str(); sys::fs::can_execute(program))
+          found.push_back(program);
+    }
+  return found;
 }
 
-/// ptxas of the wheels: <root>/lib/python3.*/site-packages/nvidia/*/bin/ptxas.
-std::string findInEnvironment(const std::string &root) {
-  if (root.empty())
-    return "";
-  std::error_code error;
-  for (sys::fs::directory_iterator python(root + "/lib", error), end; !error && python != end; python.increment(error)) {
-    std::string packages = python->path() + "/site-packages/nvidia";
-    std::error_code inner;
-    for (sys::fs::directory_iterator package(packages, inner); !inner && package != end; package.increment(inner)) {
-      std::string ptxas = package->path() + "/bin/ptxas";
-      if (sys::fs::can_execute(ptxas))
-        return ptxas;
-    }
-  }
-  return "";
+/// The one beside ptxas, so that both are of one version; else the first anywhere.
+std::string findBeside(StringRef ptxas, StringRef name, const std::string &root) {
+  SmallString<128> path(sys::path::parent_path(ptxas));
+  sys::path::append(path, name);
+  if (sys::fs::can_execute(path))
+    return std::string(path);
+  std::vector<std::string> found = findAll(name, root);
+  return found.empty() ? "" : found.front();
+}
+
+/// Reads the version; Unsupported outside 12.4 to 13.x.
+Status readVersion(Toolchain &toolchain) {
+  TemporaryFolder folder;
+  if (folder.error)
+    return resourceExhausted("cannot create a temporary folder: " + folder.error.message());
+  VITRIFY_ASSIGN_OR_RETURN(std::string output, runProgram(toolchain.ptxas, {"--version"}, folder.file("version")));
+  SmallVector<StringRef> match;
+  if (!Regex("release ([0-9]+)\\.([0-9]+), V([0-9.]+)").match(output, &match) ||
+      match[1].getAsInteger(10, toolchain.major) || match[2].getAsInteger(10, toolchain.minor))
+    return unsupported("cannot read the version of " + toolchain.ptxas);
+  toolchain.version = match[3].str();
+  if (toolchain.major < 12 || (toolchain.major == 12 && toolchain.minor < 4) || toolchain.major > 13)
+    return unsupported("ptxas " + toolchain.version + " at " + toolchain.ptxas +
+                       " is outside the supported versions 12.4 to 13.x");
+  return {};
 }
 
 } // namespace
 
 StatusOr<Toolchain> Toolchain::find(const std::string &ptxasPath, const std::string &environmentRoot) {
-  Toolchain found;
-  if (!ptxasPath.empty()) {
-    if (!sys::fs::can_execute(ptxasPath))
-      return notFound("ptxas not found or not executable: " + ptxasPath);
-    found.ptxas = ptxasPath;
-  } else if (auto onPath = sys::findProgramByName("ptxas")) {
-    found.ptxas = *onPath;
-  } else if (sys::fs::can_execute("/usr/local/cuda/bin/ptxas")) {
-    found.ptxas = "/usr/local/cuda/bin/ptxas";
-  } else {
-    found.ptxas = findInEnvironment(environmentRoot);
-  }
-  if (found.ptxas.empty())
+  std::vector<std::string> candidates = {ptxasPath};
+  if (ptxasPath.empty())
+    candidates = findAll("ptxas", environmentRoot);
+  else if (!sys::fs::can_execute(ptxasPath))
+    return notFound("ptxas not found or not executable: " + ptxasPath);
+  if (candidates.empty())
     return notFound("no ptxas found (PATH, /usr/local/cuda/bin, PyPI nvidia-cuda-nvcc): install one or give --ptxas=PATH");
-  found.fatbinary = besideOrEmpty(found.ptxas, "fatbinary");
+  Status first;
+  for (const std::string &candidate : candidates) {
+    Toolchain found;
+    found.ptxas = candidate;
+    Status status = readVersion(found);
+    if (!status.ok()) {
+      if (first.ok())
+        first = status;
+      continue;
+    }
+    found.fatbinary = findBeside(candidate, "fatbinary", environmentRoot);
+    found.nvdisasm = findBeside(candidate, "nvdisasm", environmentRoot);
+    return found;
+  }
+  return first;
+}
 
-  TemporaryFolder folder;
-  if (folder.error)
-    return resourceExhausted("cannot create a temporary folder: " + folder.error.message());
-  auto output = runProgram(found.ptxas, {"--version"}, folder.file("version"));
-  if (!output)
-    return output.status();
-  SmallVector<StringRef> match;
-  if (!Regex("release ([0-9]+)\\.([0-9]+)").match(*output, &match))
-    return unsupported("cannot read the version of " + found.ptxas);
-  found.major = std::stoi(match[1].str());
-  found.minor = std::stoi(match[2].str());
-  if (found.major < 12 || (found.major == 12 && found.minor < 4) || found.major > 13)
-    return unsupported("ptxas " + match[1].str() + "." + match[2].str() + " at " + found.ptxas +
-                       " is outside the supported versions 12.4 to 13.x");
-  return found;
+Status Toolchain::checkAssembles(std::string_view target, std::string_view features) const {
+  // PTX ISA manual, release notes: 8.4 is CUDA 12.4, 8.5 is 12.5, each later one the next minor version; 9.0 is 13.0.
+  int ptx = 0;
+  StringRef text(features);
+  if (!text.consume_front("+ptx") || text.getAsInteger(10, ptx))
+    return {};
+  int neededMajor = ptx >= 90 ? 13 : 12, neededMinor = ptx >= 90 ? ptx - 90 : ptx <= 85 ? ptx - 80 : ptx - 79;
+  if (major > neededMajor || (major == neededMajor && minor >= neededMinor))
+    return {};
+  return unsupported("ptxas " + version + " at " + ptxas + " is too old for " + std::string(target) + ", which needs PTX " +
+                     std::to_string(ptx / 10) + "." + std::to_string(ptx % 10) + ": CUDA " + std::to_string(neededMajor) +
+                     "." + std::to_string(neededMinor) + " or newer");
 }
 
 StatusOr<Cubin> vitrify::nvptx::assemble(const Toolchain &toolchain, const std::string &ptx, const std::string &chip) {
@@ -138,10 +168,11 @@ StatusOr<Cubin> vitrify::nvptx::assemble(const Toolchain &toolchain, const std::
   if (folder.error)
     return resourceExhausted("cannot create a temporary folder: " + folder.error.message());
   VITRIFY_RETURN_IF_ERROR(writeFile(folder.file("kernels.ptx"), ptx));
-  auto output = runProgram(toolchain.ptxas,
-                           {"-v", "-O3", "--warning-as-error", "--split-compile=0", "-arch=" + chip, folder.file("kernels.ptx"), "-o",
-                            folder.file("kernels.cubin")},
-                           folder.file("log"));
+  SmallVector<StringRef> options;
+  StringRef(kPtxasOptions).split(options, ' ');
+  SmallVector<std::string> arguments(options.begin(), options.end());
+  arguments.append({"-arch=" + chip, folder.file("kernels.ptx"), "-o", folder.file("kernels.cubin")});
+  auto output = runProgram(toolchain.ptxas, arguments, folder.file("log"));
   if (!output)
     return output.status();
   Cubin cubin;
@@ -175,7 +206,7 @@ StatusOr<Cubin> vitrify::nvptx::assemble(const Toolchain &toolchain, const std::
 StatusOr<std::string> vitrify::nvptx::makeFatbin(const Toolchain &toolchain, const std::string &cubin,
                                                  const std::string &ptx, const std::string &chip) {
   if (toolchain.fatbinary.empty())
-    return notFound("no fatbinary beside " + toolchain.ptxas);
+    return notFound("no fatbinary found beside " + toolchain.ptxas + ", on PATH or in /usr/local/cuda/bin: install PyPI's nvidia-cuda-nvcc");
   TemporaryFolder folder;
   if (folder.error)
     return resourceExhausted("cannot create a temporary folder: " + folder.error.message());
@@ -190,4 +221,14 @@ StatusOr<std::string> vitrify::nvptx::makeFatbin(const Toolchain &toolchain, con
   if (!output)
     return output.status();
   return readFile(folder.file("kernels.fatbin"));
+}
+
+StatusOr<std::string> vitrify::nvptx::disassemble(const Toolchain &toolchain, const std::string &cubin) {
+  if (toolchain.nvdisasm.empty())
+    return notFound("no nvdisasm found: install PyPI's nvidia-cuda-nvdisasm");
+  TemporaryFolder folder;
+  if (folder.error)
+    return resourceExhausted("cannot create a temporary folder: " + folder.error.message());
+  VITRIFY_RETURN_IF_ERROR(writeFile(folder.file("kernels.cubin"), cubin));
+  return runProgram(toolchain.nvdisasm, {"-c", folder.file("kernels.cubin")}, folder.file("text"));
 }

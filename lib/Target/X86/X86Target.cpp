@@ -5,6 +5,8 @@
 #include "Emit.h"
 #include "KernelFrame.h"
 
+#include "vitrify/Support/CompileCache.h"
+
 #include "mlir/Conversion/ConvertToLLVM/ToLLVMInterface.h"
 #include "mlir/Dialect/ControlFlow/IR/ControlFlow.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -135,10 +137,22 @@ private:
     return frame.reason;
   }
 
-  /// Every kernel as a module of its own, compiled on several threads.
+  /// Everything that a kernel's object depends on: its text, the machine it is for, and the code that compiles it.
+  std::string keyOf(ModuleOp kernel, const std::string &compiler, unsigned optLevel) const {
+    std::string text;
+    llvm::raw_string_ostream os(text);
+    kernel.print(os);
+    return CacheKey("x86 object").add(compiler).add(targetRow.cpu).add(targetRow.features).add(targetRow.lanes)
+        .add(targetRow.registers).add(optLevel).add(text).finish();
+  }
+
+  /// Every kernel as a module of its own, compiled on several threads, or found in the cache.
   FailureOr<std::vector<KernelObject>> compileAll(ModuleOp kernels, const EmitOptions &options, KernelText text) const {
-    std::vector<OwningOpRef<ModuleOp>> modules;
-    std::vector<KernelInfo> infos;
+    std::vector<OwningOpRef<ModuleOp>> modules; ///< null when its object was found in the cache
+    std::vector<KernelObject> objects;
+    std::vector<std::string> keys;
+    CompileCache *cache = text == KernelText::None ? options.cache : nullptr;
+    const std::string compiler = cache ? CompileCache::compilerIdentity() : "";
     for (auto function : kernels.getOps<func::FuncOp>()) {
       if (function.isPrivate())
         continue;
@@ -152,26 +166,39 @@ private:
       info.precision = attribute("vitrify.precision");
       for (Type input : function.getFunctionType().getInputs().drop_back(2))
         ++(isa<MemRefType>(input) ? info.numBuffers : info.numScalars);
-      infos.push_back(std::move(info));
       OwningOpRef<ModuleOp> module = ModuleOp::create(function.getLoc());
       module->push_back(function.clone());
       // The private functions that it calls, and no others.
       for (auto piece : kernels.getOps<func::FuncOp>())
         if (piece.isPrivate() && piece.getName().starts_with((function.getName() + ".").str()))
           module->push_back(piece.clone());
-      if (failed(lowerKernels(*module)))
+      KernelObject object;
+      if (cache) {
+        keys.push_back(keyOf(*module, compiler, options.optLevel));
+        if (auto found = cache->find(keys.back())) {
+          object.object = std::move(*found);
+          module = nullptr;
+        }
+      }
+      if (module && failed(lowerKernels(*module)))
         return failure();
+      object.info = std::move(info);
+      objects.push_back(std::move(object));
       modules.push_back(std::move(module));
     }
-    std::vector<KernelObject> objects(modules.size());
     std::vector<std::string> errors(modules.size());
     std::atomic<size_t> next = 0;
     auto work = [&] {
       for (size_t i; (i = next++) < modules.size();) {
+        if (!modules[i])
+          continue;
         auto object = compileKernel(*modules[i], targetRow, options.optLevel, text, errors[i]);
-        if (succeeded(object))
-          objects[i] = std::move(*object);
-        objects[i].info = infos[i];
+        if (failed(object))
+          continue;
+        objects[i].object = std::move(object->object);
+        objects[i].text = std::move(object->text);
+        if (cache)
+          cache->store(keys[i], objects[i].object);
       }
     };
     unsigned count = options.threads ? options.threads : std::max(1u, std::thread::hardware_concurrency());
@@ -183,7 +210,7 @@ private:
       thread.join();
     for (auto [i, error] : llvm::enumerate(errors))
       if (!error.empty())
-        return kernels.emitError("kernel ") << infos[i].name << ": " << error;
+        return kernels.emitError("kernel ") << objects[i].info.name << ": " << error;
     return objects;
   }
 

@@ -1,5 +1,5 @@
 """vitrify calibrate: ranges of every named value, from images."""
-from vitrify.compile import METHODS, calibrate
+from vitrify.compiler import METHODS, calibrate
 from vitrify.workspace import module_of
 
 NAME = "calibrate"

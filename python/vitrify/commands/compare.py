@@ -1,6 +1,6 @@
 """vitrify compare: what a precision costs, layer by layer."""
 from vitrify.compare import compare, table
-from vitrify.compile import PRECISIONS
+from vitrify.compiler import PRECISIONS
 from vitrify.errors import VitrifyError
 from vitrify.evaluate import named_values
 from vitrify.images import load_inputs

@@ -1,5 +1,5 @@
 """vitrify compile: the whole way to a bundle."""
-from vitrify.compile import METHODS, PRECISIONS, CompileOptions, compile_model
+from vitrify.compiler import METHODS, PRECISIONS, CompileOptions, compile_model
 
 NAME = "compile"
 HELP = "turn a model into a bundle: import, calibrate, quantise, compile"
@@ -25,5 +25,4 @@ def add_arguments(parser):
 def run(options):
     settings = CompileOptions(precision=options.precision, targets=tuple(options.target), method=options.method, keep=tuple(options.keep),
                               calibration_images=options.calibrate_images, max_batch=options.max_batch)
-    printed = compile_model(options.model, options.calibrate, options.output, settings, options.ranges)
-    print(printed.rstrip() or f"{options.output}: {options.precision}")
+    print(f"{compile_model(options.model, options.calibrate, options.output, settings, options.ranges)}: {options.precision}")

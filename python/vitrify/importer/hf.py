@@ -59,7 +59,9 @@ def import_folder(folder, output, max_batch=256, tuned_batch=1):
     base = os.path.realpath(output.parent)
     name_of = lambda path: os.path.relpath(os.path.join(os.path.realpath(path.parent), path.name), base)
     sources = {"ckpt" if len(files) == 1 else f"ckpt{i}": (name_of(path), file) for i, (path, file) in enumerate(sorted(files.items()))}
-    info = {"name": os.path.basename(os.path.realpath(folder)), "family": config.family, "source": str(folder), "license": licence(folder)}
+    # Where the folder lay on this machine is nobody's business and would make equal models unequal bundles.
+    name = os.path.basename(os.path.realpath(folder))
+    info = {"name": name, "family": config.family, "source": name, "license": licence(folder)}
     text = module_text(config, weights, sources, info, (1, tuned_batch, max_batch))
 
     beside = output.parent / "preprocess.json"

@@ -36,7 +36,12 @@ def calibrate(module, inputs, ranges, method="amax", limit=200):
     """Runs images through the f32 program and writes the range of every named value to `ranges`. Returns the number of images."""
     module = Path(module)
     x = load_inputs(inputs, module.parent / "preprocess.json", limit)
-    write_ranges(ranges, observe(module, x), len(x), method)
+    if not len(x):
+        raise VitrifyError("cannot calibrate on no images; expected at least 1")
+    observers = observe(module, x)
+    if not observers:
+        raise VitrifyError(f"{module} names no value that could be calibrated; expected at least one op with layers")
+    write_ranges(ranges, observers, len(x), method)
     return len(x)
 
 
@@ -47,16 +52,18 @@ def compile_module(module, output, options=CompileOptions(), ranges=None):
     return run_tool("vitrify-compile", arguments + ([f"--ranges={ranges}"] if ranges else []))
 
 
-def compile_model(model, images, output, options=CompileOptions(), ranges=None):
-    """A model folder or model.mlir to a bundle at `output`. FP8 needs `images` (a .npy, image files, folders) or `ranges`."""
-    output = Path(output)
+def compile_model(model, images=None, output=None, options=CompileOptions(), ranges=None):
+    """A model folder or model.mlir to a bundle at `output` (default: the model's name with .vitrify, here); returns its path.
+
+    FP8 needs `images` to calibrate on (a .npy, image files, folders; one or a list of them) or `ranges`.
+    """
+    output = Path(f"{Path(model).resolve().stem}.vitrify" if output is None else output)
     if options.precision == "fp8" and not images and not ranges:
         raise VitrifyError("fp8 needs images to calibrate on (--calibrate) or ranges (--ranges)")
+    images = [images] if isinstance(images, (str, Path)) else images
     with module_of(model, options.max_batch) as module, tempfile.TemporaryDirectory(prefix="vitrify-") as folder:
         if images and not ranges:
             ranges = Path(folder) / "ranges.json"
             calibrate(module, images, ranges, options.method, options.calibration_images)
-        printed = compile_module(module, output, options, ranges)
-        return printed
-
-
+        compile_module(module, output, options, ranges)
+    return output

@@ -1,0 +1,31 @@
+//===- Traffic.h - what a plan moves from and to memory ---------*- C++ -*-===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// Bytes of weights and buffers that launches read and write, each operand of a
+// launch once, and the least that encoder blocks need: seven kernels a block, norm
+// with quantise, q/k/v, attention, projection with residual, norm with quantise,
+// fc1 with activation and quantise, fc2 with residual.
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "vitrify/Bundle/Plan.h"
+
+#include <vector>
+
+namespace vitrify {
+
+struct PlanTraffic {
+  int64_t bytes = 0;    ///< of all launches and copies
+  int64_t minimum = 0;  ///< the same with each complete encoder block at its least
+  int64_t launches = 0;
+  int64_t blocks = 0;   ///< encoder blocks that were found: layers "bN.*"
+  int64_t blockLaunches = 0; ///< launches of them
+};
+
+/// Bytes of one launch or copy at these values of the program's symbols.
+int64_t stepTraffic(const Plan &plan, const PlanProgram &program, const PlanStep &step, const std::vector<int64_t> &symbols);
+/// Of a program; bodies of If steps and called programs are left out.
+PlanTraffic planTraffic(const Plan &plan, const PlanProgram &program, const std::vector<int64_t> &symbols);
+
+} // namespace vitrify
