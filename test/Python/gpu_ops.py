@@ -135,9 +135,9 @@ class Kernels:
         assert run.returncode == 0, f"{run.stderr}\n{(folder / 'in.mlir').read_text()}"
         return (folder / "out").read_bytes()
 
-    def of(self, index):
-        """The variants of case `index`, by rising range."""
-        return [spec for spec in self.specs if spec["function"] == f"f{index}"]
+    def of(self, index, launch=0):
+        """The variants of case `index`, by rising range; of a later launch, those that run after some of them."""
+        return [spec for spec in self.specs if spec["function"] == f"f{index}" and spec["launch"] == launch]
 
 
 def launch(spec, case):
@@ -151,13 +151,18 @@ def launch(spec, case):
     return [evaluate(e, scalars) for e in spec["grid"]], scalars
 
 
-def arguments_of(spec, case, scalars, fresh):
-    """The launch's arguments, and the results' positions. `fresh`: results are memory that was never written."""
+def arguments_of(spec, case, scalars, fresh, kept=None):
+    """The launch's arguments, and the results' positions. `fresh`: results are memory that was never written. `kept`: what an
+    earlier launch of the op left in its scratch memory."""
     operands = list(case.operands.values())
     arguments, results = [np.int64(s) for s in scalars], {}
     for parameter in spec["operands"]:
         index = parameter["index"]
-        if parameter["role"] == "write":
+        if parameter["role"] == "scratch":
+            results["scratch"] = len(arguments)
+            empty = emulator.Empty((evaluate(spec["scratch"], scalars) // 4,), F32)
+            arguments.append(empty if kept is None else kept)
+        elif parameter["role"] == "write":
             result = case.results[index]
             results[index] = len(arguments)
             if index in case.in_place:
@@ -173,20 +178,34 @@ def arguments_of(spec, case, scalars, fresh):
             arguments.append(emulator.View(view.base, view.first * view.base.itemsize))
         else:
             arguments.append(np.ascontiguousarray(array_of(operands[index])).copy())
-    return arguments, [results[i] for i in range(len(case.results))]
+    return arguments, [results[i] for i in [*range(len(case.results)), *["scratch"] * ("scratch" in results)]]
 
 
-def execute(session, spec, case, grid, scalars, fresh=True):
-    """One launch of a variant; the results."""
+def later(kernels, index, spec, case):
+    """The kernels that run after a variant, by rising launch."""
+    low, _ = spec["range"]
+    return [s for s in kernels.of(index, 1) if s["range"][0] <= low <= s["range"][1]]
+
+
+def execute(session, spec, case, grid, scalars, fresh=True, after=()):
+    """A variant and what runs after it; the results, and the counters of the variant."""
     arguments, places = arguments_of(spec, case, scalars, fresh)
     done = session.run(spec["name"], grid, spec["block"], arguments, shared=spec["shared"])
     assert not done.faults and not done.reports, f"{case.name}, {spec['name']}: {json.dumps(done.reports[:2], indent=1)}"
-    return [done.arrays[place] for place in places], done.counters
+    found, counters = [done.arrays[place] for place in places], done.counters
+    for last in after:
+        # What it finds in the results and in the scratch memory is what the launch before left there.
+        arguments, places = arguments_of(last, case, scalars, fresh, found[-1])
+        done = session.run(last["name"], [evaluate(e, scalars) for e in last["grid"]], last["block"], arguments, shared=last["shared"])
+        assert not done.faults and not done.reports, f"{case.name}, {last['name']}: {json.dumps(done.reports[:2], indent=1)}"
+        found = [done.arrays[place] for place in places]
+    return found[:len(case.results)], counters
 
 
 def check(cases, target=TARGET, every_variant=False):
     """Builds all cases at once; runs each with each of its seeds and compares with the oracle. Returns the counters of the
-    first run by case name. `every_variant`: also those whose range of rows is another, which must give the same bits."""
+    first run by case name. `every_variant`: also those whose range of rows is another; those that sum in the same order must give
+    the same bits."""
     kernels = Kernels(cases, target)
     counters, first = {}, {}
     for seed in sorted({seed for case in cases for seed in case.seeds}):
@@ -200,15 +219,18 @@ def check(cases, target=TARGET, every_variant=False):
                         sizes = launch(spec | {"range": [0, 1 << 62]}, case)
                     if sizes is None:
                         continue
-                    found, counted = execute(session, spec, case, *sizes, fresh=index not in first)
-                    if index not in first:
-                        first[index], counters[case.name] = found, counted
+                    after = later(kernels, index, spec, case)
+                    order = (index, *(s["name"] for s in after))
+                    found, counted = execute(session, spec, case, *sizes, order not in first, after)
+                    if order not in first:
+                        first[order] = found
+                        counters.setdefault(case.name, counted)
                         for i, result in enumerate(case.results):
                             result.check(found[i], f"{case.name}, result {i}")
-                    for a, b in zip(first[index], found):
+                    for a, b in zip(first[order], found):
                         same = a.reshape(-1).view(U8) == b.reshape(-1).view(U8)
                         assert same.all(), f"{case.name}, {spec['name']}: other bits with seed {seed}"
-    assert len(first) == len(cases), f"no kernel serves {[c.name for i, c in enumerate(cases) if i not in first]}"
+    assert len(counters) == len(cases), f"no kernel serves {[c.name for c in cases if c.name not in counters]}"
     return counters
 
 

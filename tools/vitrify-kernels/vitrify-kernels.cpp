@@ -40,7 +40,7 @@ static llvm::json::Value specJson(Operation *op, const vitrify::KernelSpec &spec
   for (const auto &scalar : spec.scalars)
     scalars.push_back(llvm::json::Object{{"of", scalar.ofResult ? "result" : "operand"},
                                          {"index", scalar.index}, {"dim", scalar.dim}});
-  static constexpr const char *kRoles[] = {"weight", "read", "write"};
+  static constexpr const char *kRoles[] = {"weight", "read", "write", "scratch"};
   for (const auto &operand : spec.operands)
     operands.push_back(llvm::json::Object{{"role", kRoles[int(operand.role)]}, {"index", operand.index},
                                           {"dtype", std::string(vitrify::dtypeName(operand.dtype))},
@@ -52,7 +52,8 @@ static llvm::json::Value specJson(Operation *op, const vitrify::KernelSpec &spec
                             {"units", exprJson(spec.grid[0])},
                             {"grid", llvm::json::Array{exprJson(spec.grid[0]), exprJson(spec.grid[1]), exprJson(spec.grid[2])}},
                             {"block", spec.block}, {"shared", spec.sharedBytes}, {"dispatch", exprJson(spec.dispatch)},
-                            {"range", llvm::json::Array{spec.rangeMin, spec.rangeMax}}};
+                            {"range", llvm::json::Array{spec.rangeMin, spec.rangeMax}},
+                            {"launch", spec.launch}, {"scratch", exprJson(spec.scratchBytes)}};
 }
 
 /// Adds what the assembler said about each kernel.

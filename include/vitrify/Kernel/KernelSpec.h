@@ -28,11 +28,12 @@ struct KernelScalar {
   friend bool operator==(const KernelScalar &, const KernelScalar &) = default;
 };
 
-/// One pointer argument of a kernel, in the order of the launch: weights, then reads, then writes.
+/// One pointer argument of a kernel, in the order of the launch: weights, then reads, then writes. Scratch is memory that
+/// the op's first launch writes and the later ones read.
 struct KernelOperand {
-  enum class Role : uint8_t { Weight, Read, Write };
+  enum class Role : uint8_t { Weight, Read, Write, Scratch };
   Role role = Role::Read;
-  unsigned index = 0;        ///< operand number of the op; for Write its result number
+  unsigned index = 0;        ///< operand number of the op; for Write its result number; for Scratch 0
   DType dtype = DType::F32;  ///< how the kernel finds it in memory: E4M3 activations are BF16 on x86
   std::string numeric;       ///< "" or "F8_E4M3": what the values are when dtype only holds them
   std::string layout = "nk"; ///< weights: "nk" as stored, or "panel:w<W>:k<G>:<DTYPE>" (see below)
@@ -63,6 +64,11 @@ struct KernelSpec {
   /// and on average; "block_outputs", the results of a block; "block_copy_bytes", what it copies to shared memory; "stages"
   /// and "stage_bytes" of the copies' pipeline. Absent where sizes are not static.
   std::map<std::string, int64_t> facts;
+  /// An op may take several launches, one after the other. The kernels of launch 0 cover all dispatch values; those of a
+  /// later one run for the values in their ranges only.
+  unsigned launch = 0;
+  PlanExpr scratchBytes = PlanExpr(0); ///< size of the op's scratch, over the scalars; the same in all its kernels
+  std::vector<int64_t> variant;        ///< the target's own notes for build(): how this kernel differs from the op's others
 };
 
 /// A value of rank 2 as rows of a larger buffer: a `tensor.extract_slice` of columns is a view, not a copy.

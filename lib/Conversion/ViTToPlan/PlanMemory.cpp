@@ -54,6 +54,28 @@ StatusOr<int64_t> unitOf(const PlanExpr &size, const PlanSymbol *symbol) {
   return (unit + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+/// A constant that the size never passes, for sizes that stop growing; none for constants themselves and for all others.
+std::optional<int64_t> capOf(const PlanExpr &size) {
+  if (size.isConstant())
+    return std::nullopt;
+  std::vector<std::optional<int64_t>> bounds;
+  for (const PlanExpr::Node &node : size.nodes) {
+    auto side = [&](int32_t at) { return bounds[at]; };
+    std::optional<int64_t> bound;
+    if (node.kind == Kind::Constant)
+      bound = node.value;
+    else if (node.kind == Kind::Min)
+      bound = side(node.lhs) && side(node.rhs) ? std::min(*side(node.lhs), *side(node.rhs))
+              : side(node.lhs)                 ? side(node.lhs)
+                                               : side(node.rhs);
+    else if (node.kind == Kind::Mul && side(node.lhs) && side(node.rhs))
+      if (auto product = PlanExpr::binary(Kind::Mul, PlanExpr(*side(node.lhs)), PlanExpr(*side(node.rhs))).evaluate({}))
+        bound = *product;
+    bounds.push_back(bound);
+  }
+  return bounds.back();
+}
+
 } // namespace
 
 LogicalResult vitrify::planMemory(PlanProgram &program, llvm::function_ref<InFlightDiagnostic()> emitError) {
@@ -78,6 +100,21 @@ LogicalResult vitrify::planMemory(PlanProgram &program, llvm::function_ref<InFli
 
   const PlanSymbol *symbol = program.symbols.empty() ? nullptr : &program.symbols[0];
   std::vector<int64_t> units(program.buffers.size()), offsets(program.buffers.size());
+  // Capped buffers that live at the same time follow each other.
+  std::vector<unsigned> capped;
+  int64_t cappedPeak = 0;
+  std::erase_if(arena, [&](unsigned i) {
+    auto cap = capOf(program.buffers[i].size);
+    if (!cap)
+      return false;
+    units[i] = (*cap + kAlignment - 1) / kAlignment * kAlignment;
+    for (unsigned other : capped)
+      if (lives[i].touches(lives[other]))
+        offsets[i] = std::max(offsets[i], offsets[other] + units[other]);
+    cappedPeak = std::max(cappedPeak, offsets[i] + units[i]);
+    capped.push_back(i);
+    return true;
+  });
   for (unsigned i : arena) {
     auto unit = unitOf(program.buffers[i].size, symbol);
     if (!unit)
@@ -110,6 +147,8 @@ LogicalResult vitrify::planMemory(PlanProgram &program, llvm::function_ref<InFli
   };
   for (unsigned i : arena)
     program.buffers[i].offset = offsets[i] ? scaled(offsets[i]) : PlanExpr(0);
-  program.arena_bytes = scaled(peak);
+  for (unsigned i : capped)
+    program.buffers[i].offset = simplified(Kind::Add, scaled(peak), PlanExpr(offsets[i]));
+  program.arena_bytes = simplified(Kind::Add, scaled(peak), PlanExpr(cappedPeak));
   return success();
 }

@@ -21,6 +21,9 @@ using Kind = PlanExpr::Kind;
 
 namespace {
 
+/// Told to the target while it chooses kernels: row counts that can occur, in order. No part of a kernel's key.
+constexpr StringLiteral kRowsAttr = "vit.rows";
+
 class Planner {
 public:
   Planner(ModuleOp module, const Target &target, ModuleOp kernels) : module(module), target(target), kernels(kernels) {}
@@ -30,6 +33,9 @@ public:
 private:
   LogicalResult planFunction(func::FuncOp func);
   LogicalResult planOp(Operation *op);
+  LogicalResult planLaunch(Operation *op, MutableArrayRef<KernelSpec> specs, std::optional<unsigned> &scratch);
+  SmallVector<int64_t> sampleRows(Operation *op);
+  unsigned scratchBuffer(Operation *op, DType dtype, const PlanExpr &bytes);
   LogicalResult planReturn(func::ReturnOp op);
   unsigned bufferOf(Value value, DType dtype, StringRef numeric);
   unsigned kernelIndex(const KernelSpec &spec);
@@ -162,15 +168,78 @@ LogicalResult Planner::planOp(Operation *op) {
   }
   if (isa<vit::GetOp, tensor::ExtractSliceOp>(op))
     return success();
+  OpBuilder builder(op->getContext());
+  op->setAttr(kRowsAttr, builder.getDenseI64ArrayAttr(sampleRows(op)));
   auto specs = target.kernelsFor(op);
+  op->removeAttr(kRowsAttr);
   if (failed(specs))
     return failure();
+  unsigned launches = 0;
+  for (const KernelSpec &spec : *specs)
+    launches = std::max(launches, spec.launch + 1);
+  std::optional<unsigned> scratch;
+  for (unsigned launch = 0; launch < launches; ++launch) {
+    std::vector<KernelSpec> together;
+    for (const KernelSpec &spec : *specs)
+      if (spec.launch == launch)
+        together.push_back(spec);
+    if (failed(planLaunch(op, together, scratch)))
+      return failure();
+  }
+  return success();
+}
+
+/// Values of the op's first dimension that tiles should suit: at sizes of the entry from the least to the largest.
+SmallVector<int64_t> Planner::sampleRows(Operation *op) {
+  SmallVector<int64_t> rows;
+  const PlanExpr &expr = shapes.shapeOf(op->getResult(0)).front();
+  auto at = [&](llvm::function_ref<int64_t(const PlanSymbol &)> pick) {
+    std::vector<int64_t> values;
+    for (const PlanSymbol &symbol : program.symbols)
+      values.push_back(pick(symbol));
+    if (auto value = expr.evaluate(values))
+      rows.push_back(*value);
+  };
+  at([](const PlanSymbol &s) { return s.tuned; });
+  at([](const PlanSymbol &s) { return s.max; });
+  // Powers of 2 and the middles between them.
+  for (int64_t i = 1; i <= int64_t(1) << 20; i *= 2)
+    for (int64_t v : {i, i + i / 2})
+      at([&](const PlanSymbol &s) { return std::min(std::max(s.min, v), s.max); });
+  llvm::sort(rows);
+  rows.erase(llvm::unique(rows), rows.end());
+  return rows;
+}
+
+/// 1 where the dispatch value is in a range of the specs, else 0; null when they serve all values.
+static std::optional<PlanExpr> conditionOf(ArrayRef<KernelSpec> specs, const PlanExpr &dispatch) {
+  std::optional<PlanExpr> condition;
+  for (size_t i = 0; i < specs.size();) {
+    int64_t from = specs[i].rangeMin, to = specs[i].rangeMax;
+    for (++i; i < specs.size() && specs[i].rangeMin == to + 1; ++i)
+      to = specs[i].rangeMax;
+    if (from == 0 && to == INT64_MAX)
+      return std::nullopt;
+    auto clamp01 = [](const PlanExpr &e) {
+      return PlanExpr::binary(Kind::Min, PlanExpr::binary(Kind::Max, e, PlanExpr(0)), PlanExpr(1));
+    };
+    PlanExpr inside = PlanExpr(1);
+    if (from > 0)
+      inside = clamp01(simplified(Kind::Sub, dispatch, PlanExpr(from - 1)));
+    if (to < INT64_MAX)
+      inside = simplified(Kind::Mul, clamp01(PlanExpr::binary(Kind::Sub, PlanExpr(to + 1), dispatch)), inside);
+    condition = condition ? PlanExpr::binary(Kind::Add, *condition, inside) : inside;
+  }
+  return condition;
+}
+
+LogicalResult Planner::planLaunch(Operation *op, MutableArrayRef<KernelSpec> specs, std::optional<unsigned> &scratch) {
   PlanStep step;
   step.kind = PlanStep::Kind::Launch;
   if (auto layers = op->getAttrOfType<ArrayAttr>("layers"))
     for (auto name : layers.getAsRange<StringAttr>())
       step.layers.push_back(name.str());
-  const KernelSpec &first = specs->front();
+  const KernelSpec &first = specs.front();
   std::vector<PlanExpr> scalars;
   for (const KernelScalar &scalar : first.scalars) {
     Value value = scalar.ofResult ? Value(op->getResult(scalar.index)) : op->getOperand(scalar.index);
@@ -181,7 +250,14 @@ LogicalResult Planner::planOp(Operation *op) {
   }
   step.args = scalars;
   step.dispatch = substitute(first.dispatch, scalars);
-  for (const KernelSpec &spec : *specs) {
+  auto condition = first.launch ? conditionOf(specs, step.dispatch) : std::nullopt;
+  if (condition) {
+    // A step's ranges have no gaps: values that the condition keeps away go to a neighbour.
+    specs.front().rangeMin = 0;
+    for (size_t i = 0; i < specs.size(); ++i)
+      specs[i].rangeMax = i + 1 < specs.size() ? specs[i + 1].rangeMin - 1 : INT64_MAX;
+  }
+  for (const KernelSpec &spec : specs) {
     if (spec.scalars != first.scalars || spec.operands.size() != first.operands.size())
       return op->emitOpError() << "has kernels for different sizes that take different arguments";
     if (failed(target.build(op, spec, kernels)))
@@ -206,6 +282,10 @@ LogicalResult Planner::planOp(Operation *op) {
       if (failed(memory))
         return failure();
       step.reads.push_back(*memory);
+    } else if (operand.role == KernelOperand::Role::Scratch) {
+      if (!scratch)
+        scratch = scratchBuffer(op, operand.dtype, substitute(first.scratchBytes, scalars));
+      (first.launch ? step.reads : step.writes).push_back({*scratch, PlanExpr(0)});
     } else {
       unsigned buffer = bufferOf(op->getResult(operand.index), operand.dtype, operand.numeric);
       // The scale of a buffer is stored for whoever looks at it: kernels take its reciprocal or its product.
@@ -217,15 +297,37 @@ LogicalResult Planner::planOp(Operation *op) {
       step.writes.push_back({buffer, PlanExpr(0)});
     }
   }
-  std::string scale = step.writes.empty() ? "" : program.buffers[step.writes[0].buffer].scale;
-  auto note = op->getAttrOfType<StringAttr>("vit.precision_note");
-  // A layer's precision is that of its numbers. Where E4M3 values are held in a wider type, the kernel's own precision says
-  // what the instructions take.
-  bool codes = llvm::any_of(step.weights, [&](unsigned weight) { return out.plan.weights[weight].dtype == DType::F8E4M3; });
-  for (const std::string &layer : step.layers)
-    out.layers.push_back({layer, codes ? "f8e4m3" : first.precision, first.name, scale, note ? note.str() : ""});
+  if (first.launch == 0) {
+    std::string scale = step.writes.empty() ? "" : program.buffers[step.writes[0].buffer].scale;
+    auto note = op->getAttrOfType<StringAttr>("vit.precision_note");
+    // A layer's precision is that of its numbers. Where E4M3 values are held in a wider type, the kernel's own precision
+    // says what the instructions take.
+    bool codes =
+        llvm::any_of(step.weights, [&](unsigned weight) { return out.plan.weights[weight].dtype == DType::F8E4M3; });
+    for (const std::string &layer : step.layers)
+      out.layers.push_back({layer, codes ? "f8e4m3" : first.precision, first.name, scale, note ? note.str() : ""});
+  }
+  if (condition) {
+    PlanStep branch;
+    branch.kind = PlanStep::Kind::If;
+    branch.layers = step.layers;
+    branch.condition = *condition;
+    branch.body.push_back(std::move(step));
+    step = std::move(branch);
+  }
   program.steps.push_back(std::move(step));
   return success();
+}
+
+/// Memory that only the launches of one op use.
+unsigned Planner::scratchBuffer(Operation *op, DType dtype, const PlanExpr &bytes) {
+  PlanBuffer buffer;
+  buffer.name = nameOf(op->getResult(0)) + "#parts";
+  buffer.dtype = dtype;
+  buffer.shape = {simplified(Kind::FloorDiv, bytes, PlanExpr(int64_t(dtypeBits(dtype) / 8)))};
+  buffer.size = bytes;
+  program.buffers.push_back(std::move(buffer));
+  return program.buffers.size() - 1;
 }
 
 LogicalResult Planner::planReturn(func::ReturnOp op) {

@@ -83,6 +83,36 @@ Value nvptx::emitActivation(GpuBuilder &g, vit::ActKind kind, Value x) {
   llvm_unreachable("every activation is handled");
 }
 
+EpilogueCost nvptx::epilogueCost(vit::EpilogueOpInterface op, TypeRange results) {
+  EpilogueCost cost;
+  for (auto [i, map] : llvm::enumerate(op.getMaps().getAsValueRange<AffineMapAttr>())) {
+    MapShape shape = classify(map);
+    Type element = getElementTypeOrSelf(op.getEpilogueIns()[i].getType());
+    if (!shape.usesRow || !shape.usesColumn)
+      continue;
+    double bytes = double(bytesOf(element)) / shape.columnDivisor;
+    cost.bytes += bytes;
+    cost.instructions += bytes / 16 + (element.isF32() ? 0 : 1);
+  }
+  for (Type result : results) {
+    double bytes = bytesOf(getElementTypeOrSelf(result));
+    cost.bytes += bytes;
+    cost.instructions += bytes / 16 + 0.4;
+  }
+  if (op.getEpilogue().empty())
+    return cost;
+  for (Operation &inner : op.getEpilogue().front().without_terminator()) {
+    if (auto act = dyn_cast<vit::ActOp>(inner)) {
+      bool special = act.getKind() != vit::ActKind::Relu && act.getKind() != vit::ActKind::GeluErf;
+      cost.mufu += !special ? 0 : act.getKind() == vit::ActKind::Tanh || act.getKind() == vit::ActKind::GeluTanh ? 1 : 2;
+      cost.instructions += act.getKind() == vit::ActKind::GeluErf ? 14 : special ? 6 : 1;
+      continue;
+    }
+    cost.instructions += isa<vit::ConvertOp, arith::TruncFOp>(inner) ? 0.5 : isa<arith::ExtFOp>(inner) ? 0 : 1;
+  }
+  return cost;
+}
+
 EpilogueEmitter::EpilogueEmitter(GpuBuilder &g, Region &region, uint64_t group, SmallVector<EpilogueOperand> ins,
                                  SmallVector<EpilogueOperand> results, int64_t columns, unsigned width)
     : g(g), region(region), group(group), ins(std::move(ins)), results(std::move(results)), columns(columns),

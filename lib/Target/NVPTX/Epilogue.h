@@ -21,6 +21,14 @@ struct EpilogueOperand {
   int64_t rowStride = 0;        ///< elements from one row to the next, for maps that use m and n, and for results
 };
 
+/// What an epilogue costs for one element of the accumulator, estimated from its ops.
+struct EpilogueCost {
+  double instructions = 0; ///< of a thread
+  double mufu = 0;         ///< of them special functions
+  double bytes = 0;        ///< read and written for this element alone
+};
+EpilogueCost epilogueCost(vit::EpilogueOpInterface op, mlir::TypeRange results);
+
 class EpilogueEmitter {
 public:
   /// `columns` is N of the accumulator. A run is `width` columns whose first is a multiple of `width`.

@@ -94,6 +94,11 @@ std::array<Value, 4> GpuBuilder::ldmatrix4(Value shared, bool transpose) {
                         type, {shared});
   return {extract(all, 0), extract(all, 1), extract(all, 2), extract(all, 3)};
 }
+std::array<Value, 2> GpuBuilder::ldmatrix2(Value shared) {
+  auto type = LLVM::LLVMStructType::getLiteral(b.getContext(), {i32(), i32()});
+  Value both = intrinsic("llvm.nvvm.ldmatrix.sync.aligned.m8n8.x2.b16", type, {shared});
+  return {extract(both, 0), extract(both, 1)};
+}
 
 Value GpuBuilder::shuffleXorI32(Value value, int mask) {
   return intrinsic("llvm.nvvm.shfl.sync.bfly.i32", i32(), {c32(-1), value, c32(mask), c32(31)});

@@ -96,12 +96,15 @@ public:
   Value load(Type type, Value pointer, unsigned alignment);
   void store(Value value, Value pointer, unsigned alignment);
   /// Copies 16 bytes to shared memory asynchronously; `bytes` (i32, 0 to 16) of them come from `global`, the rest are 0.
-  void cpAsync16(Value shared, Value global, Value bytes);
+  /// Without `bytes` all come from there.
+  void cpAsync16(Value shared, Value global, Value bytes = Value());
   void cpAsyncCommit();
   void cpAsyncWait(unsigned pending);
   void barrier();
   /// ldmatrix.x4 of b16 8x8 tiles: four i32.
   std::array<Value, 4> ldmatrix4(Value shared, bool transpose = false);
+  /// ldmatrix.x2: two i32.
+  std::array<Value, 2> ldmatrix2(Value shared);
 
   Value shuffleXor(Value value, int mask);
   Value shuffleXorI32(Value value, int mask);

@@ -4,6 +4,8 @@
 //===----------------------------------------------------------------------===//
 #include "Family.h"
 #include "LinearMmaSync.h"
+#include "LinearSplit.h"
+#include "LinearTiles.h"
 
 using namespace mlir;
 using namespace vitrify;
@@ -21,6 +23,7 @@ std::optional<MatrixType> matrixType(Type element) {
 /// KernelSpec::facts of a product [rows, depth] x [depth, columns] of elements of so many bytes.
 std::map<std::string, int64_t> factsOf(const LinearTile &t, int64_t columns, int64_t depth, int64_t bytes) {
   int64_t padded = (depth * bytes + t.depthBytes - 1) / t.depthBytes * t.depthBytes / bytes;
+  padded = (padded + t.split - 1) / t.split;
   return {{"macs_per_row", columns * depth},
           {"block_outputs", t.rows * t.columns},
           {"block_macs", t.rows * t.columns * padded},
@@ -29,26 +32,64 @@ std::map<std::string, int64_t> factsOf(const LinearTile &t, int64_t columns, int
           {"stage_bytes", (t.rows + t.columns) * t.depthBytes}};
 }
 
-/// Tiles by rows served. Few rows want many small CTAs, many rows want large tiles.
-struct TileChoice {
-  int64_t rowsMax;
-  LinearTile tile;
-};
-constexpr TileChoice kTiles[] = {
-    {64, {32, 64, 128, 4, 1, 2}},
-    {512, {64, 64, 128, 3, 2, 2}},
-    {INT64_MAX, {128, 128, 64, 4, 2, 2}},
-};
+/// Row counts that tiles are chosen for when the plan does not say which can occur.
+constexpr int64_t kSampleRows[] = {1,   8,   16,   32,   48,   64,   96,   128,  197,  256,  394,   512,
+                                   788, 1024, 1576, 2048, 3152, 4096, 6304, 8192, 12608, 16384};
+/// Kernels of an op at most: each costs compile time and place in the bundle.
+constexpr unsigned kMaxRanges = 5;
+/// Rows up to which a split tile that was asked for serves.
+constexpr int64_t kAskedSplitRows = 4096;
+
+std::vector<const Chip *> chipsOf(const TargetRow &row) {
+  std::vector<const Chip *> all;
+  for (const Chip &chip : chips())
+    if (chip.target == row.name)
+      all.push_back(&chip);
+  return all;
+}
+
+LinearProblem problemOf(vit::LinearOp op) {
+  LinearProblem p;
+  p.type = *matrixType(op.getInput().getType().getElementType());
+  p.columns = op.getWeight().getType().getDimSize(0);
+  p.depth = op.getWeight().getType().getDimSize(1);
+  EpilogueCost cost = epilogueCost(op, op->getResultTypes());
+  p.epilogueInstructions = cost.instructions;
+  p.epilogueMufu = cost.mufu;
+  p.epilogueBytes = cost.bytes;
+  return p;
+}
+
+/// A tile as numbers, and back.
+std::vector<int64_t> numbersOf(const LinearTile &t) {
+  return {t.rows, t.columns, t.depthBytes, t.stages, t.warpRows, t.warpColumns, t.swapped, t.split};
+}
+LinearTile tileOf(ArrayRef<int64_t> v) {
+  return {int(v[0]), int(v[1]), int(v[2]), int(v[3]), int(v[4]), int(v[5]), v[6] != 0, int(v[7])};
+}
+
+/// The tile that "vit.tile" on the op asks for, for experiments and tests.
+std::optional<LinearTile> askedTile(vit::LinearOp op) {
+  auto asked = op->getAttrOfType<DenseI64ArrayAttr>("vit.tile");
+  return asked && asked.size() == 8 ? std::optional(tileOf(asked.asArrayRef())) : std::nullopt;
+}
+
+std::vector<LinearChoice> choicesOf(vit::LinearOp op, const TargetRow &row) {
+  if (auto tile = askedTile(op))
+    return {{tile->split > 1 ? kAskedSplitRows : INT64_MAX, *tile}};
+  SmallVector<int64_t> samples(std::begin(kSampleRows), std::end(kSampleRows));
+  if (auto rows = op->getAttrOfType<DenseI64ArrayAttr>("vit.rows"))
+    samples.assign(rows.asArrayRef().begin(), rows.asArrayRef().end());
+  return chooseTiles(problemOf(op), chipsOf(row), samples, kMaxRanges);
+}
 
 LinearKernel kernelOf(vit::LinearOp op, const Arguments &args, const LinearTile &tile) {
   LinearKernel k;
-  Type element = op.getInput().getType().getElementType();
-  int64_t bytes = element.getIntOrFloatBitWidth() / 8;
-  k.type = *matrixType(element);
+  k.type = *matrixType(op.getInput().getType().getElementType());
   k.columns = op.getWeight().getType().getDimSize(0);
   k.depth = op.getWeight().getType().getDimSize(1);
-  k.inputStride = args.rowStride[op.getInputMutable().getOperandNumber()] * bytes;
-  k.weightStride = args.rowStride[op.getWeightMutable().getOperandNumber()] * bytes;
+  k.inputStride = args.rowStride[op.getInputMutable().getOperandNumber()] * k.elementBytes();
+  k.weightStride = args.rowStride[op.getWeightMutable().getOperandNumber()] * k.elementBytes();
   k.tile = tile;
   return k;
 }
@@ -64,6 +105,10 @@ bool supports(Operation *operation, const TargetRow &row, std::string &reason) {
     reason = "FP8 products by mma.sync (emulated on this chip)";
     return false;
   }
+  if (op->hasAttr("vit.tile") && !(askedTile(op) && buildable(problemOf(op), *askedTile(op), *chipsOf(row).front()))) {
+    reason = "the tile that vit.tile asks for";
+    return false;
+  }
   if (op.getXScales() || op.getWScales()) {
     reason = "scales along K";
     return false;
@@ -71,54 +116,125 @@ bool supports(Operation *operation, const TargetRow &row, std::string &reason) {
   return supportsEpilogue(op, reason) && succeeded(argumentsOf(op, reason));
 }
 
+/// The arguments of the kernel that adds the parts of K: of the op's own those that its epilogue uses, and the parts.
+struct SumArguments {
+  std::vector<KernelOperand> operands;
+  SmallVector<int> own;  ///< by position: which of the op's arguments it is, -1 for the parts
+};
+SumArguments sumArguments(vit::LinearOp op, const Arguments &args) {
+  SumArguments sum;
+  auto add = [&](KernelOperand::Role role) {
+    for (auto [i, operand] : llvm::enumerate(args.operands)) {
+      bool ofEpilogue = role == KernelOperand::Role::Write ||
+                        (!op.getEpilogueIns().empty() && operand.index >= op.getEpilogueIns().getBeginOperandIndex());
+      if (operand.role != role || !ofEpilogue)
+        continue;
+      sum.operands.push_back(operand);
+      sum.own.push_back(i);
+    }
+  };
+  add(KernelOperand::Role::Weight);
+  sum.operands.push_back({KernelOperand::Role::Scratch, 0, DType::F32, "", "nk"});
+  sum.own.push_back(-1);
+  add(KernelOperand::Role::Read);
+  add(KernelOperand::Role::Write);
+  return sum;
+}
+
 std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
   auto op = cast<vit::LinearOp>(operation);
   std::string reason;
   Arguments args = *argumentsOf(op, reason);
-  std::vector<KernelSpec> all;
-  int64_t from = 0;
+  std::vector<LinearChoice> choices = choicesOf(op, row);
+  int64_t columns = op.getWeight().getType().getDimSize(0), from = 0;
   unsigned input = op.getInputMutable().getOperandNumber(), weight = op.getWeightMutable().getOperandNumber();
-  for (const TileChoice &choice : kTiles) {
+  PlanExpr rows = PlanExpr::symbol(0);
+  using Kind = PlanExpr::Kind;
+  // Room for the parts of K of the largest range that is split.
+  int64_t partRows = 0, parts = 1;
+  for (const LinearChoice &choice : choices)
+    if (choice.tile.split > 1) {
+      partRows = choice.rowsMax;
+      parts = std::max<int64_t>(parts, choice.tile.split);
+    }
+  std::vector<KernelSpec> first, second;
+  for (const LinearChoice &choice : choices) {
     const LinearTile &t = choice.tile;
     KernelSpec spec;
-    std::string tile = std::to_string(t.rows) + "x" + std::to_string(t.columns) + "x" + std::to_string(t.depthBytes) +
-                       "s" + std::to_string(t.stages) + "w" + std::to_string(t.warpRows) + std::to_string(t.warpColumns);
-    spec.key = std::string(row.name) + " " + tile + " " + keyOf(op, args);
+    spec.key = std::string(row.name) + " " + t.name() + " " + keyOf(op, args);
     MatrixType type = *matrixType(op.getInput().getType().getElementType());
     spec.precision = type == MatrixType::F8E4M3 ? "f8e4m3" : type == MatrixType::F16 ? "f16" : "bf16";
-    spec.name = kernelName("linear_" + spec.precision + "_" + tile, spec.key);
     spec.layerKind = "linear";
     spec.scalars = {{false, input, 0}, {false, weight, 1}};
     spec.operands = args.operands;
-    PlanExpr rows = PlanExpr::symbol(0);
-    spec.grid[0] = PlanExpr::binary(PlanExpr::Kind::CeilDiv, rows, PlanExpr(t.rows));
-    spec.grid[1] = PlanExpr((op.getWeight().getType().getDimSize(0) + t.columns - 1) / t.columns);
-    spec.block = t.threads();
-    spec.sharedBytes = t.sharedBytes();
-    spec.facts = factsOf(t, op.getWeight().getType().getDimSize(0), op.getWeight().getType().getDimSize(1),
-                         op.getWeight().getType().getElementTypeBitWidth() / 8);
     spec.dispatch = rows;
     spec.rangeMin = from;
     spec.rangeMax = choice.rowsMax;
+    if (parts > 1) {
+      spec.scratchBytes = PlanExpr::binary(Kind::Mul, PlanExpr::binary(Kind::Min, rows, PlanExpr(partRows)),
+                                           PlanExpr(parts * columns * 4));
+      spec.operands.push_back({KernelOperand::Role::Scratch, 0, DType::F32, "", "nk"});
+      spec.key += " with scratch";
+    }
     from = choice.rowsMax + 1;
-    all.push_back(std::move(spec));
-    if (choice.rowsMax == INT64_MAX)
-      break;
+    if (t.split > 1) {
+      // The sum of the parts reads what the epilogue reads, and the parts before it.
+      KernelSpec sum = spec;
+      sum.launch = 1;
+      sum.variant = numbersOf(t);
+      sum.key = std::string(row.name) + " sum of " + std::to_string(t.split) + " " + keyOf(op, args);
+      sum.name = kernelName("linear_sum" + std::to_string(t.split), sum.key);
+      sum.operands = sumArguments(op, args).operands;
+      sum.grid[0] = PlanExpr::binary(Kind::CeilDiv, PlanExpr::binary(Kind::Mul, rows, PlanExpr((columns + kLinearRun - 1) / kLinearRun)),
+                                     PlanExpr(kReduceThreads));
+      sum.block = kReduceThreads;
+      sum.precision = "f32";
+      second.push_back(std::move(sum));
+    }
+    spec.name = kernelName("linear_" + spec.precision + "_" + t.name(), spec.key);
+    spec.variant = numbersOf(t);
+    spec.grid[0] = PlanExpr::binary(Kind::CeilDiv, rows, PlanExpr(t.rows));
+    spec.grid[1] = PlanExpr((columns + t.columns - 1) / t.columns);
+    spec.grid[2] = PlanExpr(t.split);
+    spec.block = t.threads();
+    spec.sharedBytes = t.sharedBytes();
+    spec.facts = factsOf(t, columns, op.getWeight().getType().getDimSize(1),
+                         op.getWeight().getType().getElementTypeBitWidth() / 8);
+    first.push_back(std::move(spec));
   }
-  return all;
+  first.insert(first.end(), second.begin(), second.end());
+  return first;
 }
 
 void build(GpuBuilder &g, Operation *operation, const KernelSpec &spec, const TargetRow &, ValueRange arguments) {
   auto op = cast<vit::LinearOp>(operation);
   std::string reason;
   Arguments args = *argumentsOf(op, reason);
-  const TileChoice *choice = llvm::find_if(kTiles, [&](const TileChoice &c) { return c.rowsMax == spec.rangeMax; });
-  LinearKernel kernel = kernelOf(op, args, choice->tile);
+  LinearTile tile = tileOf(spec.variant);
+  LinearKernel kernel = kernelOf(op, args, tile);
   ValueRange pointers = arguments.drop_front(spec.scalars.size());
+  if (spec.launch == 1) {
+    SmallVector<Value> ofOp(args.operands.size());
+    Value parts;
+    for (auto [pointer, own] : llvm::zip_equal(pointers, sumArguments(op, args).own))
+      (own < 0 ? parts : ofOp[own]) = pointer;
+    EpilogueEmitter epilogue(g, op.getEpilogue(), op.getGroup(), epilogueIns(op, args, ofOp), epilogueResults(op, args, ofOp),
+                             kernel.columns, kLinearRun);
+    emitLinearReduce(g, tile.split, kernel.columns, arguments[0], parts, epilogue);
+    return;
+  }
+  Value x = pointers[args.ofOperand[op.getInputMutable().getOperandNumber()]];
+  Value w = pointers[args.ofOperand[op.getWeightMutable().getOperandNumber()]];
+  if (tile.split > 1) {
+    Region none;
+    Value part = g.gep(pointers.back(), partOffset(g, arguments[0], kernel.columns, g.blockZ()));
+    EpilogueEmitter epilogue(g, none, 1, {}, {{part, g.f32(), AffineMap(), kernel.columns}}, kernel.columns, kLinearRun);
+    emitLinearMmaSync(g, kernel, arguments[0], arguments[1], x, w, epilogue);
+    return;
+  }
   EpilogueEmitter epilogue(g, op.getEpilogue(), op.getGroup(), epilogueIns(op, args, pointers),
                            epilogueResults(op, args, pointers), kernel.columns, kLinearRun);
-  emitLinearMmaSync(g, kernel, arguments[0], arguments[1], pointers[args.ofOperand[op.getInputMutable().getOperandNumber()]],
-                    pointers[args.ofOperand[op.getWeightMutable().getOperandNumber()]], epilogue);
+  emitLinearMmaSync(g, kernel, arguments[0], arguments[1], x, w, epilogue);
 }
 
 //===----------------------------------------------------------------------===//

@@ -3,14 +3,11 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 // x [rows, K] and w [N, K] are both K-contiguous, which is what row.col mma.sync wants, so both tiles are loaded by
-// ldmatrix without a transpose. In shared memory a tile row is depthBytes long and its 16-byte chunks are permuted by
-// an XOR with bits of the row, so that the eight rows of an 8x8 matrix lie in different banks.
-//
-// The columns of w are not taken in order: fragment j of a block of 32 columns holds, for its column c, the column
-// (c / 2) * 8 + 2 j + c % 2. A thread owns columns 2t and 2t + 1 of each fragment, so over the four fragments it owns
-// eight consecutive columns, and epilogue operands and results move in 8 to 32 byte pieces without any exchange.
+// ldmatrix without a transpose. How they lie in shared memory is LinearCopies' matter; here an 8x8 matrix is always eight
+// rows that follow each other. A thread owns runs of eight consecutive columns of a row of the result, so that epilogue
+// operands and results move in 8 to 32 byte pieces without any exchange.
 //===----------------------------------------------------------------------===//
-#include "LinearMmaSync.h"
+#include "LinearCopies.h"
 
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -18,304 +15,356 @@
 using namespace mlir;
 using namespace vitrify::nvptx;
 
+std::string LinearTile::name() const {
+  std::string s = std::to_string(rows) + "x" + std::to_string(columns) + "x" + std::to_string(depthBytes) + "s" +
+                  std::to_string(stages) + "w" + std::to_string(warpRows) + std::to_string(warpColumns);
+  if (swapped)
+    s += "t";
+  if (split > 1)
+    s += "k" + std::to_string(split);
+  return s;
+}
+
 namespace {
 
-constexpr int kChunk = 16;      // bytes of a cp.async and of a row of an ldmatrix tile
+constexpr int kChunk = 16;      // bytes of a row of an ldmatrix tile
 constexpr int kStepBytes = 32;  // bytes of K of one mma.sync, for FP8 and 16-bit alike
+
+/// Eight consecutive columns of one row, as a thread holds them.
+struct Run {
+  unsigned row;                       ///< which of the thread's rows
+  unsigned columns;                   ///< which of the thread's runs of columns
+  std::array<unsigned, kLinearRun> at; ///< the accumulators
+};
 
 class LinearBuilder {
 public:
-  LinearBuilder(GpuBuilder &g, const LinearKernel &kernel) : g(g), k(kernel), t(kernel.tile) {}
+  LinearBuilder(GpuBuilder &g, const LinearKernel &kernel) : g(g), k(kernel), t(kernel.tile) {
+    bool swap = t.swapped;
+    wideFragments = (swap ? t.warpTileColumns() : t.warpTileRows()) / 16;
+    narrowFragments = (swap ? t.warpTileRows() : t.warpTileColumns()) / 8;
+  }
 
-  void build(Value rows64, Value depth64, Value inputPointer, Value weight, EpilogueEmitter &epilogue);
+  void build(Value rows64, Value depth64, Value input, Value weight, EpilogueEmitter &epilogue);
 
 private:
-  /// A tile of one operand: where its rows come from and where the thread puts its chunks.
-  struct Operand {
-    Value pointer;               // ptr<1> at the tile's first row
-    int64_t stride;              // bytes
-    int rows;                    // of the tile
-    bool weight;                 // swizzle of w
-    Value limit;                 // rows that exist, from the tile's first
-    int sharedOffset;            // bytes in a stage
-    SmallVector<Value> rowPointers, valid, sharedOffsets, chunkBytes; // by copy of this thread
-  };
-
-  int chunksPerRow() const { return t.depthBytes / kChunk; }
-  int elementBytes() const { return k.type == MatrixType::F8E4M3 ? 1 : 2; }
-  int64_t depthInBytes() const { return k.depth * elementBytes(); }
-  Value swizzle(Value row, bool weight);
-  Value firstPixelOf(Value patch);
-  void prepareCopies(Operand &op, Value tid);
-  void issueStage(Operand &a, Operand &b, Value depthTile, Value stageOffset);
-  void copyPatchChunk(Value target, Value firstPixel, Value firstColumn, Value valid);
-  void copyChunk(Value shared, Value rowPointer, Value byteInRow, Value bytes, int64_t stride);
-  SmallVector<Value> multiply(ValueRange accumulators, Value stage);
-  Value mma(ArrayRef<Value> a, Value b0, Value b1, ArrayRef<Value> c);
+  unsigned accumulators() const { return wideFragments * narrowFragments * 4; }
+  unsigned accumulatorAt(unsigned wide, unsigned narrow, unsigned r) const {
+    return (wide * narrowFragments + narrow) * 4 + r;
+  }
+  void findThread();
+  void findOffsets();
+  SmallVector<Run> runs() const;
+  SmallVector<Value> rowsOfThread(), columnsOfThread();
+  void multiplyStep(int step, Value stage, MutableArrayRef<Value> sums, bool f16);
+  Value mma(ArrayRef<Value> wide, Value n0, Value n1, ArrayRef<Value> c, bool f16);
+  void multiply(Value stage, Value tile, MutableArrayRef<Value> sums);
+  void promote(MutableArrayRef<Value> sums, ArrayRef<Value> part, ArrayRef<Value> rowScales,
+               ArrayRef<SmallVector<Value>> columnScales);
+  SmallVector<Value> loadInputScales(Value depthElement);
+  SmallVector<SmallVector<Value>> loadWeightScales(Value depthElement);
 
   GpuBuilder &g;
   const LinearKernel &k;
   const LinearTile &t;
-  Value shared, input, firstRow, lane, warpRow, warpColumn;
-  SmallVector<Value> aOffsets, bOffsets; // by k step: offset of the lane's ldmatrix row in a stage
+  unsigned wideFragments, narrowFragments; // of the 16-row and the 8-column operand
+  Value rows, shared, lane, warpRow, warpColumn, firstRow, firstColumn;
+  SmallVector<Value> wideOffsets, narrowOffsets; // by k step: offset of the lane's ldmatrix row in a stage
+  SmallVector<Value> threadRows, threadColumns;
 };
 
-Value LinearBuilder::swizzle(Value row, bool weight) {
-  // depthBytes = 128: a row spans all banks, eight distinct values are needed. 64: two rows do, four are needed.
-  if (!weight)
-    return chunksPerRow() == 8 ? g.andi(row, 7) : g.andi(g.shr(row, 1), 3);
-  // The eight rows of a matrix of w differ in bits 0, 3 and 4 (see the order of columns above).
-  Value high = g.andi(g.shr(row, 3), 3);
-  return chunksPerRow() == 8 ? g.ori(g.shl(high, 1), g.andi(row, 1)) : high;
-}
-
-void LinearBuilder::prepareCopies(Operand &op, Value tid) {
-  int chunks = op.rows * chunksPerRow(), perThread = (chunks + t.threads() - 1) / t.threads();
-  for (int i = 0; i < perThread; ++i) {
-    Value chunk = g.add(tid, i * t.threads());
-    Value row = g.div(chunk, chunksPerRow()), column = g.rem(chunk, chunksPerRow());
-    // Rows past the end are read from row 0 with a length of 0, which fills with zeros.
-    Value inside = g.slt(row, op.limit);
-    if (chunks % t.threads() != 0)
-      inside = g.andi(inside, g.slt(chunk, g.c32(chunks)));
-    Value source = g.select(inside, row, g.c32(0));
-    if (k.patches && !op.weight)
-      op.rowPointers.push_back(firstPixelOf(g.add(firstRow, source)));
-    else
-      op.rowPointers.push_back(g.gep(op.pointer, g.mul(g.zext64(source), op.stride)));
-    op.valid.push_back(inside);
-    op.chunkBytes.push_back(g.mul(column, kChunk));
-    Value offset = g.add(g.mul(row, t.depthBytes), g.mul(g.xori(column, swizzle(row, op.weight)), kChunk));
-    op.sharedOffsets.push_back(g.add(offset, op.sharedOffset));
-  }
-}
-
-/// Address of the first pixel of channel 0 of a patch.
-Value LinearBuilder::firstPixelOf(Value patch) {
-  const PatchInput &p = *k.patches;
-  Value height = g.trunc32(p.height), width = g.trunc32(p.width);
-  Value across = g.div(width, p.patchWidth), down = g.div(height, p.patchHeight);
-  Value row = g.div(patch, across), j = g.rem(patch, across);
-  Value image = g.div(row, down), i = g.rem(row, down);
-  Value plane = g.mul(p.height, p.width);
-  Value pixel = g.add(g.mul(g.mul(g.zext64(image), p.channels), plane),
-                      g.add(g.mul(g.zext64(g.mul(i, p.patchHeight)), p.width), g.zext64(g.mul(j, p.patchWidth))));
-  return g.gep(input, g.mul(pixel, p.element.getIntOrFloatBitWidth() / 8));
-}
-
-/// Eight columns of x from the image, narrowed to the product's type.
-void LinearBuilder::copyPatchChunk(Value target, Value firstPixel, Value firstColumn, Value valid) {
-  const PatchInput &p = *k.patches;
-  unsigned bytes = p.element.getIntOrFloatBitWidth() / 8;
-  Value plane = g.mul(p.height, p.width);
-  SmallVector<Value> x, words;
-  for (int i = 0; i < 8; ++i) {
-    Value column = g.add(firstColumn, i);
-    Value inside = g.andi(valid, g.slt(column, g.c32(k.depth)));
-    column = g.select(inside, column, g.c32(0));
-    Value channel = g.div(column, p.patchHeight * p.patchWidth), within = g.rem(column, p.patchHeight * p.patchWidth);
-    Value y = g.div(within, p.patchWidth), across = g.rem(within, p.patchWidth);
-    Value offset = g.add(g.mul(g.zext64(channel), plane), g.add(g.mul(g.zext64(y), p.width), g.zext64(across)));
-    Value v = g.load(p.element, g.gep(firstPixel, g.mul(offset, bytes)), bytes);
-    if (!p.element.isF32())
-      v = g.create<arith::ExtFOp>(g.f32(), v);
-    x.push_back(g.select(inside, v, g.fconst(0.0f)));
-  }
-  for (int i = 0; i < 8; i += 2)
-    g.store(g.toHalf2(x[i], x[i + 1], k.type == MatrixType::BF16), g.gep(target, i * 2), 4);
-}
-
-void LinearBuilder::copyChunk(Value target, Value rowPointer, Value byteInRow, Value bytes, int64_t stride) {
-  if (stride % kChunk == 0) {
-    // The address of a chunk past the end of a row may not be formed beyond the buffer: its length is 0, its place 0.
-    Value source = g.gep(rowPointer, g.zext64(g.select(g.eq(bytes, g.c32(0)), g.c32(0), byteInRow)));
-    g.cpAsync16(target, source, bytes);
-    return;
-  }
-  // Rows that are not aligned to 16 bytes are copied element by element, through registers.
-  unsigned element = elementBytes();
-  Type type = element == 1 ? g.i8() : g.i16();
-  for (unsigned i = 0; i < kChunk; i += element) {
-    Value inside = g.slt(g.c32(i), bytes);
-    Value source = g.gep(rowPointer, g.zext64(g.select(inside, g.add(byteInRow, i), g.c32(0))));
-    Value loaded = g.load(type, source, element);
-    Value zero = g.create<arith::ConstantOp>(g.b.getIntegerAttr(type, 0));
-    g.store(g.select(inside, loaded, zero), g.gep(target, i), element);
-  }
-}
-
-void LinearBuilder::issueStage(Operand &a, Operand &b, Value depthTile, Value stageOffset) {
-  Value firstByte = g.mul(depthTile, t.depthBytes);
-  for (Operand *op : {&a, &b}) {
-    int chunks = op->rows * chunksPerRow();
-    auto copy = [&](Value target, size_t i, Value byte, Value bytes) {
-      if (k.patches && !op->weight)
-        copyPatchChunk(target, op->rowPointers[i], g.div(byte, 2), op->valid[i]);
-      else
-        copyChunk(target, op->rowPointers[i], byte, bytes, op->stride);
-    };
-    for (size_t i = 0; i < op->rowPointers.size(); ++i) {
-      Value byte = g.add(firstByte, op->chunkBytes[i]);
-      Value left = g.smax(g.sub(g.c32(depthInBytes()), byte), g.c32(0));
-      Value bytes = g.select(op->valid[i], g.smin(left, g.c32(kChunk)), g.c32(0));
-      Value target = g.gep(shared, g.add(stageOffset, op->sharedOffsets[i]));
-      if (chunks % t.threads() != 0 && i + 1 == op->rowPointers.size()) {
-        // The last round has more threads than chunks.
-        Value mine = g.slt(g.add(g.threadX(), int64_t(i) * t.threads()), g.c32(chunks));
-        auto ifOp = g.create<scf::IfOp>(mine, /*withElseRegion=*/false);
-        OpBuilder::InsertionGuard guard(g.b);
-        g.b.setInsertionPointToStart(ifOp.thenBlock());
-        copy(target, i, byte, bytes);
-      } else {
-        copy(target, i, byte, bytes);
-      }
-    }
-  }
-}
-
-Value LinearBuilder::mma(ArrayRef<Value> a, Value b0, Value b1, ArrayRef<Value> c) {
-  auto result = LLVM::LLVMStructType::getLiteral(g.b.getContext(), {g.f32(), g.f32(), g.f32(), g.f32()});
-  SmallVector<Value> operands(a);
-  operands.append({b0, b1});
-  StringRef name = "llvm.nvvm.mma.m16n8k32.row.col.f32.e4m3.e4m3.f32";
-  if (k.type == MatrixType::BF16)
-    name = "llvm.nvvm.mma.m16n8k16.row.col.bf16";
-  if (k.type == MatrixType::F16) {
-    name = "llvm.nvvm.mma.m16n8k16.row.col.f32.f32";
-    for (Value &v : operands)
-      v = g.create<LLVM::BitcastOp>(VectorType::get(2, g.b.getF16Type()), v);
-  }
-  operands.append(c.begin(), c.end());
-  return g.intrinsic(name, result, operands);
-}
-
-SmallVector<Value> LinearBuilder::multiply(ValueRange accumulators, Value stage) {
-  int warpTileRows = t.rows / t.warpRows, warpTileColumns = t.columns / t.warpColumns;
-  int mFragments = warpTileRows / 16, blocks = warpTileColumns / 32;
-  SmallVector<Value> acc(accumulators);
-  for (int step = 0; step < t.depthBytes / kStepBytes; ++step) {
-    Value aBase = g.gep(shared, g.add(stage, aOffsets[step]));
-    Value bBase = g.gep(shared, g.add(stage, bOffsets[step]));
-    SmallVector<std::array<Value, 4>> a;
-    for (int m = 0; m < mFragments; ++m)
-      a.push_back(g.ldmatrix4(g.gep(aBase, m * 16 * t.depthBytes)));
-    for (int block = 0; block < blocks; ++block) {
-      for (int pair = 0; pair < 2; ++pair) {
-        // Fragments 2 pair and 2 pair + 1 of the block; each has two matrices along K.
-        auto b = g.ldmatrix4(g.gep(bBase, (block * 32 + pair * 4) * t.depthBytes));
-        for (int half = 0; half < 2; ++half) {
-          for (int m = 0; m < mFragments; ++m) {
-            int at = ((m * blocks + block) * 4 + pair * 2 + half) * 4;
-            Value d = mma(a[m], b[2 * half], b[2 * half + 1], ArrayRef<Value>(acc).slice(at, 4));
-            for (int r = 0; r < 4; ++r)
-              acc[at + r] = g.extract(d, r);
-          }
-        }
-      }
-    }
-  }
-  return acc;
-}
-
-void LinearBuilder::build(Value rows64, Value depth64, Value inputPointer, Value weight, EpilogueEmitter &epilogue) {
-  shared = g.dynamicShared();
-  input = inputPointer;
-  Value rows = g.trunc32(rows64);
-  Value depthTiles = g.div(g.add(g.mul(g.trunc32(depth64), elementBytes()), t.depthBytes - 1), t.depthBytes);
+void LinearBuilder::findThread() {
   Value tid = g.threadX();
   lane = g.andi(tid, 31);
   Value warp = g.shr(tid, 5);
   warpRow = g.div(warp, t.warpColumns);
   warpColumn = g.rem(warp, t.warpColumns);
   firstRow = g.mul(g.blockX(), t.rows);
-  Value firstColumn = g.mul(g.blockY(), t.columns);
+  firstColumn = g.mul(g.blockY(), t.columns);
+}
 
-  auto at = [&](Value base, Value row, int64_t stride) { return g.gep(base, g.mul(g.zext64(row), stride)); };
-  Operand a{at(input, firstRow, k.inputStride), k.inputStride, t.rows, false,
-            g.sub(rows, firstRow), 0, {}, {}, {}, {}};
-  Operand b{at(weight, firstColumn, k.weightStride), k.weightStride, t.columns, true,
-            g.sub(g.c32(k.columns), firstColumn), t.rows * t.depthBytes, {}, {}, {}, {}};
-  prepareCopies(a, tid);
-  prepareCopies(b, tid);
-
-  // Rows of ldmatrix: matrices 0..3 of x are (rows 0-7, chunk 0), (8-15, 0), (0-7, 1), (8-15, 1); of w, for fragments j
-  // and j + 1, (j, chunk 0), (j, 1), (j + 1, 0), (j + 1, 1).
-  Value lane8 = g.andi(lane, 7), matrix = g.shr(lane, 3);
-  Value aRow = g.add(g.mul(warpRow, t.rows / t.warpRows), g.andi(lane, 15));
-  Value aChunk = g.shr(lane, 4);
-  Value bColumn = g.add(g.add(g.shl(g.shr(lane8, 1), 3), g.andi(lane8, 1)), g.shl(g.shr(matrix, 1), 1));
-  Value bRow = g.add(g.mul(warpColumn, t.columns / t.warpColumns), bColumn);
-  Value bChunk = g.andi(matrix, 1);
+/// Rows of ldmatrix: matrices 0 to 3 of the 16-row operand are (rows 0-7, chunk 0), (8-15, 0), (0-7, 1), (8-15, 1); of two
+/// fragments j and j + 1 of the other (j, chunk 0), (j, 1), (j + 1, 0), (j + 1, 1).
+void LinearBuilder::findOffsets() {
+  Value inputBase = g.mul(warpRow, t.warpTileRows()), weightBase = g.mul(warpColumn, t.warpTileColumns());
+  int inputAt = 0, weightAt = t.rows * t.depthBytes;
+  Value matrix = g.shr(lane, 3);
+  Value wideRow = g.add(t.swapped ? weightBase : inputBase, g.andi(lane, 15));
+  Value narrowRow = g.add(t.swapped ? inputBase : weightBase, g.add(g.andi(lane, 7), g.shl(g.shr(matrix, 1), 3)));
   for (int step = 0; step < t.depthBytes / kStepBytes; ++step) {
-    Value ac = g.xori(g.add(aChunk, 2 * step), swizzle(aRow, false));
-    aOffsets.push_back(g.add(g.mul(aRow, t.depthBytes), g.mul(ac, kChunk)));
-    // pair * 4 moves bits 1 and 2 of the row, block * 32 bits from 5 on: the swizzle of w sees neither.
-    Value bc = g.xori(g.add(bChunk, 2 * step), swizzle(bRow, true));
-    bOffsets.push_back(g.add(g.add(g.mul(bRow, t.depthBytes), g.mul(bc, kChunk)), t.rows * t.depthBytes));
+    Value wide = swizzledChunk(g, g.add(g.shr(lane, 4), 2 * step), wideRow, t.depthBytes);
+    Value narrow = swizzledChunk(g, g.add(g.andi(matrix, 1), 2 * step), narrowRow, t.depthBytes);
+    wideOffsets.push_back(g.add(g.add(g.mul(wideRow, t.depthBytes), g.mul(wide, kChunk)), t.swapped ? weightAt : inputAt));
+    narrowOffsets.push_back(
+        g.add(g.add(g.mul(narrowRow, t.depthBytes), g.mul(narrow, kChunk)), t.swapped ? inputAt : weightAt));
   }
+}
 
-  int stageBytes = (t.rows + t.columns) * t.depthBytes;
+SmallVector<Run> LinearBuilder::runs() const {
+  SmallVector<Run> all;
+  if (!t.swapped) {
+    for (unsigned block = 0; block < narrowFragments / 4; ++block)
+      for (unsigned m = 0; m < wideFragments; ++m)
+        for (unsigned half = 0; half < 2; ++half) {
+          Run run{2 * m + half, block, {}};
+          for (unsigned i = 0; i < kLinearRun; ++i)
+            run.at[i] = accumulatorAt(m, block * 4 + i / 2, half * 2 + i % 2);
+          all.push_back(run);
+        }
+    return all;
+  }
+  for (unsigned block = 0; block < wideFragments / 4; ++block)
+    for (unsigned n = 0; n < narrowFragments; ++n)
+      for (unsigned c = 0; c < 2; ++c) {
+        Run run{2 * n + c, block, {}};
+        for (unsigned i = 0; i < kLinearRun; ++i)
+          run.at[i] = accumulatorAt(block * 4 + i / 2, n, i % 2 * 2 + c);
+        all.push_back(run);
+      }
+  return all;
+}
+
+SmallVector<Value> LinearBuilder::rowsOfThread() {
+  SmallVector<Value> all;
+  Value base = g.add(firstRow, g.mul(warpRow, t.warpTileRows()));
+  if (!t.swapped) {
+    Value first = g.add(base, g.shr(lane, 2));
+    for (unsigned i = 0; i < 2 * wideFragments; ++i)
+      all.push_back(g.add(first, i * 8));
+  } else {
+    Value first = g.add(base, g.shl(g.andi(lane, 3), 1));
+    for (unsigned i = 0; i < 2 * narrowFragments; ++i)
+      all.push_back(g.add(first, i / 2 * 8 + i % 2));
+  }
+  return all;
+}
+
+SmallVector<Value> LinearBuilder::columnsOfThread() {
+  SmallVector<Value> all;
+  Value base = g.add(firstColumn, g.mul(warpColumn, t.warpTileColumns()));
+  Value first = g.add(base, g.mul(t.swapped ? g.shr(lane, 2) : g.andi(lane, 3), kLinearRun));
+  int block = t.swapped ? 64 : 32;
+  for (int i = 0; i < t.warpTileColumns() / block; ++i)
+    all.push_back(g.add(first, i * block));
+  return all;
+}
+
+Value LinearBuilder::mma(ArrayRef<Value> wide, Value n0, Value n1, ArrayRef<Value> c, bool f16) {
+  SmallVector<Value> operands(wide);
+  operands.append({n0, n1});
+  StringRef name = "llvm.nvvm.mma.m16n8k32.row.col.f32.e4m3.e4m3.f32";
+  SmallVector<Type> results(4, g.f32());
+  Type half2 = VectorType::get(2, g.b.getF16Type());
+  if (k.type == MatrixType::BF16)
+    name = "llvm.nvvm.mma.m16n8k16.row.col.bf16";
+  if (k.type == MatrixType::F16) {
+    name = "llvm.nvvm.mma.m16n8k16.row.col.f32.f32";
+    for (Value &v : operands)
+      v = g.create<LLVM::BitcastOp>(half2, v);
+  }
+  if (f16) {
+    name = "llvm.nvvm.mma.m16n8k32.row.col.f16.e4m3.e4m3.f16";
+    results.assign(2, half2);
+  }
+  operands.append(c.begin(), c.end());
+  return g.intrinsic(name, LLVM::LLVMStructType::getLiteral(g.b.getContext(), results), operands);
+}
+
+/// One step of 32 bytes of K. `sums` are 4 f32 a fragment pair, or 2 pairs of f16.
+void LinearBuilder::multiplyStep(int step, Value stage, MutableArrayRef<Value> sums, bool f16) {
+  Value wideBase = g.gep(stage, wideOffsets[step]), narrowBase = g.gep(stage, narrowOffsets[step]);
+  unsigned each = f16 ? 2 : 4;
+  SmallVector<std::array<Value, 4>> wide;
+  for (unsigned m = 0; m < wideFragments; ++m)
+    wide.push_back(g.ldmatrix4(g.gep(wideBase, m * 16 * t.depthBytes)));
+  auto multiplyFragment = [&](unsigned n, Value n0, Value n1) {
+    for (unsigned m = 0; m < wideFragments; ++m) {
+      MutableArrayRef<Value> c = sums.slice((m * narrowFragments + n) * each, each);
+      Value d = mma(wide[m], n0, n1, c, f16);
+      for (unsigned r = 0; r < each; ++r)
+        c[r] = g.extract(d, r);
+    }
+  };
+  for (unsigned n = 0; n < narrowFragments; n += 2) {
+    Value address = g.gep(narrowBase, n * 8 * t.depthBytes);
+    if (n + 1 == narrowFragments) {
+      // The second half of the lanes' addresses is not used.
+      auto last = g.ldmatrix2(address);
+      multiplyFragment(n, last[0], last[1]);
+      break;
+    }
+    auto pair = g.ldmatrix4(address);
+    multiplyFragment(n, pair[0], pair[1]);
+    multiplyFragment(n + 1, pair[2], pair[3]);
+  }
+}
+
+SmallVector<Value> LinearBuilder::loadInputScales(Value depthElement) {
+  SmallVector<Value> all;
+  const DepthScales &s = k.inputScales;
+  Value block = g.div(depthElement, s.depth);
+  for (Value row : threadRows) {
+    Value inside = g.smin(row, g.sub(rows, g.c32(1)));
+    Value at = g.add(g.mul(g.zext64(inside), s.stride), g.zext64(block));
+    all.push_back(g.load(g.f32(), g.gep(s.pointer, g.mul(at, 4)), 4));
+  }
+  return all;
+}
+
+SmallVector<SmallVector<Value>> LinearBuilder::loadWeightScales(Value depthElement) {
+  SmallVector<SmallVector<Value>> all;
+  const DepthScales &s = k.weightScales;
+  Value block = g.div(depthElement, s.depth);
+  for (Value first : threadColumns) {
+    SmallVector<Value> run;
+    for (unsigned i = 0; i < kLinearRun; ++i) {
+      if (i > 0 && s.height % kLinearRun == 0) {
+        run.push_back(run.front());
+        continue;
+      }
+      Value column = g.smin(g.add(first, i), g.c32(k.columns - 1));
+      Value at = g.add(g.mul(g.div(column, s.height), s.stride), block);
+      run.push_back(g.load(g.f32(), g.gep(s.pointer, g.zext64(g.mul(at, 4))), 4));
+    }
+    all.push_back(run);
+  }
+  return all;
+}
+
+/// Adds the sums of some steps of K to the f32 accumulators, times their scales.
+void LinearBuilder::promote(MutableArrayRef<Value> sums, ArrayRef<Value> part, ArrayRef<Value> rowScales,
+                            ArrayRef<SmallVector<Value>> columnScales) {
+  SmallVector<Value> wide(part);
+  if (k.f16Sums) {
+    wide.clear();
+    for (Value pair : part)
+      for (int i = 0; i < 2; ++i)
+        wide.push_back(g.create<arith::ExtFOp>(g.f32(), Value(g.create<LLVM::ExtractElementOp>(pair, g.c32(i)))));
+  }
+  for (const Run &run : runs()) {
+    for (unsigned i = 0; i < kLinearRun; ++i) {
+      Value scale;
+      if (!rowScales.empty())
+        scale = rowScales[run.row];
+      if (!columnScales.empty())
+        scale = scale ? g.fmul(scale, columnScales[run.columns][i]) : columnScales[run.columns][i];
+      Value &sum = sums[run.at[i]];
+      sum = scale ? g.fma(wide[run.at[i]], scale, sum) : g.fadd(sum, wide[run.at[i]]);
+    }
+  }
+}
+
+void LinearBuilder::multiply(Value stage, Value tile, MutableArrayRef<Value> sums) {
+  int steps = t.depthBytes / kStepBytes;
+  if (!k.promoteDepth) {
+    for (int step = 0; step < steps; ++step)
+      multiplyStep(step, stage, sums, false);
+    return;
+  }
+  int stepElements = kStepBytes / k.elementBytes();
+  int stepsTogether = std::min<int64_t>(steps, k.promoteDepth / stepElements);
+  Value zero = k.f16Sums ? g.create<LLVM::ZeroOp>(VectorType::get(2, g.b.getF16Type())).getResult() : g.fconst(0.0f);
+  for (int step = 0; step < steps; step += stepsTogether) {
+    Value element = g.add(g.mul(tile, steps * stepElements), step * stepElements);
+    // Past the end of K everything is zero; the last scale serves there.
+    if (k.depth % (steps * stepElements) != 0)
+      element = g.smin(element, g.c32(k.depth - 1));
+    SmallVector<Value> rowScales;
+    SmallVector<SmallVector<Value>> columnScales;
+    if (k.inputScales.pointer)
+      rowScales = loadInputScales(element);
+    if (k.weightScales.pointer)
+      columnScales = loadWeightScales(element);
+    SmallVector<Value> part(k.f16Sums ? sums.size() / 2 : sums.size(), zero);
+    for (int inner = step; inner < step + stepsTogether; ++inner)
+      multiplyStep(inner, stage, part, k.f16Sums);
+    promote(sums, part, rowScales, columnScales);
+  }
+}
+
+void LinearBuilder::build(Value rows64, Value depth64, Value input, Value weight, EpilogueEmitter &epilogue) {
+  shared = g.dynamicShared();
+  rows = g.trunc32(rows64);
+  findThread();
+  Value tiles = g.div(g.add(g.mul(g.trunc32(depth64), k.elementBytes()), t.depthBytes - 1), t.depthBytes);
+  Value begin = g.c32(0), end = tiles;
+  if (t.split > 1) {
+    Value each = g.div(g.add(tiles, t.split - 1), t.split);
+    begin = g.mul(g.blockZ(), each);
+    end = g.smin(g.add(begin, each), tiles);
+  }
+  auto at = [&](Value base, Value row, int64_t stride) { return g.gep(base, g.mul(g.zext64(row), stride)); };
+  Value inputAt = k.patches ? input : at(input, firstRow, k.inputStride);
+  OperandCopies x(g, k, OperandCopies::Kind::Input, inputAt, k.inputStride, t.rows, g.sub(rows, firstRow), 0, firstRow);
+  Value columnsLeft = k.columns % t.columns == 0 ? Value() : g.sub(g.c32(k.columns), firstColumn);
+  OperandCopies w(g, k, OperandCopies::Kind::Weight, at(weight, firstColumn, k.weightStride), k.weightStride, t.columns,
+                  columnsLeft, t.rows * t.depthBytes, firstColumn);
+  findOffsets();
+  threadRows = rowsOfThread();
+  threadColumns = columnsOfThread();
+
+  Value firstByte = g.mul(begin, t.depthBytes);
+  Value xFirst = x.advance(x.start(), firstByte), wFirst = w.advance(w.start(), firstByte);
+  int stageBytes = t.stageBytes();
   for (int s = 0; s + 1 < t.stages; ++s) {
-    auto ifOp = g.create<scf::IfOp>(g.slt(g.c32(s), depthTiles), /*withElseRegion=*/false);
+    auto ifOp = g.create<scf::IfOp>(g.slt(g.add(begin, s), end), /*withElseRegion=*/false);
     {
       OpBuilder::InsertionGuard guard(g.b);
       g.b.setInsertionPointToStart(ifOp.thenBlock());
-      issueStage(a, b, g.c32(s), g.c32(s * stageBytes));
+      Value stage = g.gep(shared, s * stageBytes), byte = g.add(firstByte, s * t.depthBytes);
+      x.issue(stage, x.advance(xFirst, s * t.depthBytes), byte);
+      w.issue(stage, w.advance(wFirst, s * t.depthBytes), byte);
     }
     g.cpAsyncCommit();
   }
 
-  int accumulators = (t.rows / t.warpRows / 16) * (t.columns / t.warpColumns / 8) * 4;
-  SmallVector<Value> initial(accumulators, g.fconst(0.0f));
-  initial.push_back(g.c32(0));                            // offset of the stage that is multiplied
-  initial.push_back(g.c32((t.stages - 1) * stageBytes));  // offset of the stage that is filled
-  auto loop = g.create<scf::ForOp>(g.c32(0), depthTiles, g.c32(1), initial);
+  unsigned sums = accumulators();
+  SmallVector<Value> initial(sums, g.fconst(0.0f));
+  int ahead = (t.stages - 1) * t.depthBytes;
+  initial.append({g.c32(0),                             // offset of the stage that is multiplied
+                  g.c32((t.stages - 1) * stageBytes),   // offset of the stage that is filled
+                  x.advance(xFirst, ahead), w.advance(wFirst, ahead)});
+  auto loop = g.create<scf::ForOp>(begin, end, g.c32(1), initial);
   {
     OpBuilder::InsertionGuard guard(g.b);
     g.b.setInsertionPointToStart(loop.getBody());
     Value tile = loop.getInductionVar();
     ValueRange carried = loop.getRegionIterArgs();
-    Value reading = carried[accumulators], filling = carried[accumulators + 1];
+    Value reading = carried[sums], filling = carried[sums + 1], xNext = carried[sums + 2], wNext = carried[sums + 3];
     // The stage read now has landed, and every warp is done with the stage that is filled next.
     g.cpAsyncWait(t.stages - 2);
     g.barrier();
     Value next = g.add(tile, t.stages - 1);
-    auto ifOp = g.create<scf::IfOp>(g.slt(next, depthTiles), /*withElseRegion=*/false);
+    auto ifOp = g.create<scf::IfOp>(g.slt(next, end), /*withElseRegion=*/false);
     {
       OpBuilder::InsertionGuard inner(g.b);
       g.b.setInsertionPointToStart(ifOp.thenBlock());
-      issueStage(a, b, next, filling);
+      Value stage = g.gep(shared, filling), byte = g.mul(next, t.depthBytes);
+      x.issue(stage, xNext, byte);
+      w.issue(stage, wNext, byte);
     }
     g.cpAsyncCommit();
-    SmallVector<Value> out = multiply(carried.take_front(accumulators), reading);
+    SmallVector<Value> out(carried.take_front(sums));
+    multiply(g.gep(shared, reading), tile, out);
     auto advance = [&](Value offset) {
       Value moved = g.add(offset, stageBytes);
       return g.select(g.eq(moved, g.c32(t.stages * stageBytes)), g.c32(0), moved);
     };
-    out.push_back(advance(reading));
-    out.push_back(advance(filling));
+    out.append({advance(reading), advance(filling), x.advance(xNext, t.depthBytes), w.advance(wNext, t.depthBytes)});
     g.create<scf::YieldOp>(out);
   }
 
-  int mFragments = t.rows / t.warpRows / 16, blocks = t.columns / t.warpColumns / 32;
-  Value rowInWarp = g.add(g.add(firstRow, g.mul(warpRow, t.rows / t.warpRows)), g.shr(lane, 2));
-  Value columnInWarp = g.add(g.add(firstColumn, g.mul(warpColumn, t.columns / t.warpColumns)),
-                             g.mul(g.andi(lane, 3), kLinearRun));
-  for (int block = 0; block < blocks; ++block) {
-    epilogue.beginColumns(g.add(columnInWarp, block * 32));
-    for (int m = 0; m < mFragments; ++m) {
-      for (int half = 0; half < 2; ++half) {
-        Value row = g.add(rowInWarp, m * 16 + half * 8);
-        SmallVector<Value> run;
-        for (int fragment = 0; fragment < 4; ++fragment)
-          for (int c = 0; c < 2; ++c)
-            run.push_back(loop.getResult(((m * blocks + block) * 4 + fragment) * 4 + half * 2 + c));
-        auto ifOp = g.create<scf::IfOp>(g.slt(row, rows), /*withElseRegion=*/false);
-        OpBuilder::InsertionGuard guard(g.b);
-        g.b.setInsertionPointToStart(ifOp.thenBlock());
-        epilogue.emitRow(row, run);
-      }
-    }
+  int begun = -1;
+  for (const Run &run : runs()) {
+    if (int(run.columns) != begun)
+      epilogue.beginColumns(threadColumns[begun = run.columns]);
+    SmallVector<Value> values;
+    for (unsigned i : run.at)
+      values.push_back(loop.getResult(i));
+    auto ifOp = g.create<scf::IfOp>(g.slt(threadRows[run.row], rows), /*withElseRegion=*/false);
+    OpBuilder::InsertionGuard guard(g.b);
+    g.b.setInsertionPointToStart(ifOp.thenBlock());
+    epilogue.emitRow(threadRows[run.row], values);
   }
 }
 

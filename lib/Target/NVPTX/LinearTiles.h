@@ -1,0 +1,50 @@
+//===- LinearTiles.h - which tile a linear takes: candidates, their cost, ranges of rows -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// The launch model is the cost: for a shape and a chip every candidate's work is computed and estimated. A range of rows
+// gets the candidate that loses least against the best one of each of its sample sizes, on the chips that count.
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "LinearMmaSync.h"
+
+#include "vitrify/GpuModel/LaunchModel.h"
+
+namespace vitrify::nvptx {
+
+/// What the cost of a linear depends on.
+struct LinearProblem {
+  MatrixType type = MatrixType::F8E4M3;
+  int64_t columns = 0, depth = 0;      ///< N and K
+  double epilogueInstructions = 4;     ///< for an output
+  double epilogueMufu = 0;             ///< special functions for an output
+  double epilogueBytes = 2;            ///< read and written for an output
+  int64_t promoteDepth = 0;            ///< as in LinearKernel
+  bool f16Sums = false;
+  bool maySplit = true;                ///< parts of K may be summed apart
+};
+
+/// A tile for up to so many rows.
+struct LinearChoice {
+  int64_t rowsMax = INT64_MAX;
+  LinearTile tile;
+};
+
+/// Registers of a thread, estimated: accumulators, fragments, addresses.
+int registersOf(const LinearProblem &problem, const LinearTile &tile);
+/// Whether the emitter has code for this tile and a chip like this runs it.
+bool buildable(const LinearProblem &problem, const LinearTile &tile, const Chip &chip);
+/// Every tile that the emitter can build for this problem on a chip like this.
+std::vector<LinearTile> candidateTiles(const LinearProblem &problem, const Chip &chip);
+/// The work of one launch with that many rows; of the product alone where K is split.
+KernelLaunch launchOf(const LinearProblem &problem, const LinearTile &tile, int64_t rows);
+/// Nanoseconds by the launch model, with the kernel that adds the parts of K where it is split.
+double costOf(const LinearProblem &problem, const LinearTile &tile, int64_t rows, const Chip &chip);
+
+/// Ranges of rows that cover [0, INT64_MAX], in order. `samples` are the row counts that the model is evaluated at;
+/// at most `most` ranges are made, fewer where fewer lose less than 5 %.
+std::vector<LinearChoice> chooseTiles(const LinearProblem &problem, llvm::ArrayRef<const Chip *> chips,
+                                      llvm::ArrayRef<int64_t> samples, unsigned most);
+
+} // namespace vitrify::nvptx
