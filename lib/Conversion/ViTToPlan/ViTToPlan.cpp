@@ -202,10 +202,8 @@ SmallVector<int64_t> Planner::sampleRows(Operation *op) {
   };
   at([](const PlanSymbol &s) { return s.tuned; });
   at([](const PlanSymbol &s) { return s.max; });
-  // Powers of 2 and the middles between them.
-  for (int64_t i = 1; i <= int64_t(1) << 20; i *= 2)
-    for (int64_t v : {i, i + i / 2})
-      at([&](const PlanSymbol &s) { return std::min(std::max(s.min, v), s.max); });
+  for (int64_t v = 1; v <= int64_t(1) << 20; v *= 2)
+    at([&](const PlanSymbol &s) { return std::min(std::max(s.min, v), s.max); });
   llvm::sort(rows);
   rows.erase(llvm::unique(rows), rows.end());
   return rows;

@@ -36,7 +36,7 @@ std::map<std::string, int64_t> factsOf(const LinearTile &t, int64_t columns, int
 constexpr int64_t kSampleRows[] = {1,   8,   16,   32,   48,   64,   96,   128,  197,  256,  394,   512,
                                    788, 1024, 1576, 2048, 3152, 4096, 6304, 8192, 12608, 16384};
 /// Kernels of an op at most: each costs compile time and place in the bundle.
-constexpr unsigned kMaxRanges = 5;
+constexpr unsigned kMaxRanges = 6;
 /// Rows up to which a split tile that was asked for serves.
 constexpr int64_t kAskedSplitRows = 4096;
 

@@ -15,16 +15,6 @@
 using namespace mlir;
 using namespace vitrify::nvptx;
 
-std::string LinearTile::name() const {
-  std::string s = std::to_string(rows) + "x" + std::to_string(columns) + "x" + std::to_string(depthBytes) + "s" +
-                  std::to_string(stages) + "w" + std::to_string(warpRows) + std::to_string(warpColumns);
-  if (swapped)
-    s += "t";
-  if (split > 1)
-    s += "k" + std::to_string(split);
-  return s;
-}
-
 namespace {
 
 constexpr int kChunk = 16;      // bytes of a row of an ldmatrix tile

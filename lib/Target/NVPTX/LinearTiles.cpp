@@ -17,8 +17,11 @@ int64_t ceilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int elementBytes(const LinearProblem &p) { return p.type == MatrixType::F8E4M3 ? 1 : 2; }
 
 /// Warps side by side: along rows, along columns.
-constexpr std::pair<int, int> kWarps[] = {{1, 1}, {1, 2}, {2, 1}, {1, 3}, {1, 4}, {2, 2}, {4, 1},
+constexpr std::pair<int, int> kWarps[] = {{1, 1}, {1, 2}, {2, 1}, {1, 3}, {3, 1}, {1, 4}, {2, 2}, {4, 1}, {1, 5}, {5, 1}, {8, 1}, {7, 1}, {6, 1}, {1, 7},
                                           {2, 3}, {3, 2}, {1, 6}, {2, 4}, {4, 2}, {1, 8}};
+
+/// Room for the parts of K at most: what does not stay in L2 costs more than it saves.
+constexpr double kMaxPartBytes = 16 << 20;
 
 /// The kernel that adds the parts of K and applies the epilogue: a thread for eight columns of a row.
 KernelLaunch reduceLaunch(const LinearProblem &p, int split, int64_t rows) {
@@ -35,6 +38,16 @@ KernelLaunch reduceLaunch(const LinearProblem &p, int split, int64_t rows) {
 }
 
 } // namespace
+
+std::string LinearTile::name() const {
+  std::string s = std::to_string(rows) + "x" + std::to_string(columns) + "x" + std::to_string(depthBytes) + "s" +
+                  std::to_string(stages) + "w" + std::to_string(warpRows) + std::to_string(warpColumns);
+  if (swapped)
+    s += "t";
+  if (split > 1)
+    s += "k" + std::to_string(split);
+  return s;
+}
 
 int nvptx::registersOf(const LinearProblem &p, const LinearTile &t) {
   int wide = (t.swapped ? t.warpTileColumns() : t.warpTileRows()) / 16;
@@ -123,18 +136,18 @@ KernelLaunch nvptx::launchOf(const LinearProblem &p, const LinearTile &t, int64_
 double nvptx::costOf(const LinearProblem &p, const LinearTile &t, int64_t rows, const Chip &chip) {
   // DRAM is left out: it costs every tile the same, and would hide what tells them apart.
   LaunchEstimate e = estimateLaunch(launchOf(p, t, rows), chip);
-  if (e.residentPerSM == 0)
+  if (e.residentPerSM == 0 || (t.split > 1 && 4.0 * t.split * rows * p.columns > kMaxPartBytes))
     return std::numeric_limits<double>::infinity();
   if (t.split == 1)
     return e.nanoseconds;
   return e.nanoseconds + estimateLaunch(reduceLaunch(p, t.split, rows), chip).nanoseconds + chip.launchOverheadNs;
 }
 
-std::vector<LinearChoice> nvptx::chooseTiles(const LinearProblem &p, llvm::ArrayRef<const Chip *> chips,
-                                             llvm::ArrayRef<int64_t> samples, unsigned most) {
+std::vector<LinearChoice> nvptx::chooseTiles(const LinearProblem &p, std::span<const Chip *const> chips,
+                                             std::span<const int64_t> samples, unsigned most) {
   std::vector<LinearTile> tiles = candidateTiles(p, *chips.front());
   size_t n = samples.size();
-  // loss[t][i]: how much longer than the best tile, as a share, on the chip where that is worst.
+  // loss[t][i]: how much longer a launch takes than with the best tile, as a share, on the chip where that is worst.
   std::vector<std::vector<double>> loss(tiles.size(), std::vector<double>(n, 0));
   for (const Chip *chip : chips)
     for (size_t i = 0; i < n; ++i) {
@@ -143,7 +156,7 @@ std::vector<LinearChoice> nvptx::chooseTiles(const LinearProblem &p, llvm::Array
         costs.push_back(costOf(p, t, samples[i], *chip));
       double best = *std::ranges::min_element(costs);
       for (size_t t = 0; t < tiles.size(); ++t)
-        loss[t][i] = std::max(loss[t][i], costs[t] / best - 1);
+        loss[t][i] = std::max(loss[t][i], (costs[t] - best) / (best + chip->launchOverheadNs));
     }
   // What one tile loses on samples [i, j]: squares, so that no sample is given up for the others.
   struct Segment {
@@ -155,6 +168,8 @@ std::vector<LinearChoice> nvptx::chooseTiles(const LinearProblem &p, llvm::Array
     for (size_t i = 0; i < n; ++i) {
       double sum = 0;
       for (size_t j = i; j < n; ++j) {
+        if (j + 1 == n && tiles[t].split > 1)
+          continue; // the last range has no end, and the parts need room
         sum += loss[t][j] * loss[t][j];
         if (sum < segment[i][j].loss)
           segment[i][j] = {sum, t};

@@ -7,9 +7,13 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
-#include "LinearMmaSync.h"
+#include "LinearTile.h"
 
 #include "vitrify/GpuModel/LaunchModel.h"
+
+#include <cstdint>
+#include <span>
+#include <vector>
 
 namespace vitrify::nvptx {
 
@@ -44,7 +48,7 @@ double costOf(const LinearProblem &problem, const LinearTile &tile, int64_t rows
 
 /// Ranges of rows that cover [0, INT64_MAX], in order. `samples` are the row counts that the model is evaluated at;
 /// at most `most` ranges are made, fewer where fewer lose less than 5 %.
-std::vector<LinearChoice> chooseTiles(const LinearProblem &problem, llvm::ArrayRef<const Chip *> chips,
-                                      llvm::ArrayRef<int64_t> samples, unsigned most);
+std::vector<LinearChoice> chooseTiles(const LinearProblem &problem, std::span<const Chip *const> chips,
+                                      std::span<const int64_t> samples, unsigned most);
 
 } // namespace vitrify::nvptx
