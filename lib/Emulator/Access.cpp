@@ -117,18 +117,82 @@ uint32_t natural(const Inst &i, const WarpAccess &access) {
   return std::bit_ceil(access.bytes);
 }
 
-} // namespace
+/// Whether n shadow bytes, which are 0 or 1, are all 1.
+bool allOnes(const uint8_t *p, uint32_t n) {
+  constexpr uint64_t ones = 0x0101010101010101;
+  uint64_t all = ones, word;
+  while (n >= 8) {
+    std::memcpy(&word, p, 8);
+    all &= word;
+    p += 8;
+    n -= 8;
+  }
+  while (n--)
+    all &= ~uint64_t(1) | *p++;
+  return all == ones;
+}
 
-uint32_t checkGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access) {
-  const AllocationTable &table = *w.worker->table;
-  uint32_t bytes = access.bytes, align = natural(i, access);
-  uint32_t ok = mask;
-  bool write = writes(access, i, w), read = reads(access, i, w);
-  bool allInitialised = true;
+/// Whether bits [first, first + n) are all set.
+bool allSet(const uint8_t *bits, uint64_t first, uint64_t n) {
+  for (; n > 64; n -= 64, first += 64)
+    if (~shadowBitsAt(bits, first, 64))
+      return false;
+  return shadowBitsAt(bits, first, static_cast<uint32_t>(n)) == (n == 64 ? ~uint64_t(0) : (uint64_t(1) << n) - 1);
+}
+
+/// Reads of bytes that nobody wrote; writes are marked.
+void checkWritten(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, const Extent &extent, bool read,
+                  bool write) {
+  const DeviceMemory &memory = w.grid->device->memory();
+  uint32_t bytes = access.bytes;
+  bool reports = read && w.checksInit;
+  if (extent.dense && mask == ~0u && extent.low >= memory.base() && extent.high - memory.base() < memory.span()) {
+    uint64_t first = extent.low - memory.base();
+    if (!reports || allSet(memory.shadow(), first, 32 * uint64_t(bytes))) {
+      if (write)
+        markShadow(memory.shadow(), first, 32 * bytes);
+      return;
+    }
+  }
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     uint32_t lane = uint32_t(std::countr_zero(rest));
     uint64_t address = access.address[lane];
-    if (address >= w.hitBegin && address + bytes <= w.hitEnd && !(address & (align - 1)) && !(write && w.hitReadOnly)) {
+    if (address < memory.base() || address - memory.base() >= memory.span())
+      continue;
+    uint64_t first = address - memory.base();
+    uint32_t n = bytes;
+    if (reports) {
+      uint64_t want = n >= 64 ? ~uint64_t(0) : (uint64_t(1) << n) - 1;
+      uint64_t have = shadowBitsAt(memory.shadow(), first, std::min(n, 64u));
+      if (have != want) {
+        uint32_t at = uint32_t(std::countr_one(have));
+        raise(w, i, lane, FaultKind::UninitialisedGlobal, Space::Global, address, bytes,
+              "byte " + hex(address + at) + " was never written");
+        markShadow(memory.shadow(), first, n);
+      }
+    }
+    if (write)
+      markShadow(memory.shadow(), first, n);
+  }
+}
+
+} // namespace
+
+uint32_t checkGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, const Extent &extent) {
+  const AllocationTable &table = *w.worker->table;
+  uint32_t bytes = access.bytes, align = natural(i, access);
+  uint32_t ok = mask, look = mask;
+  bool write = writes(access, i, w), read = reads(access, i, w);
+  bool allInitialised = true;
+  // Most accesses are to the allocation that was last hit.
+  if (!(write && w.hitReadOnly) && align == bytes && extent.within(w.hitBegin, w.hitEnd, bytes)) {
+    allInitialised = w.hitInitialised;
+    look = 0;
+  }
+  for (uint32_t rest = look; rest; rest &= rest - 1) {
+    uint32_t lane = uint32_t(std::countr_zero(rest));
+    uint64_t address = access.address[lane];
+    if (address >= w.hitBegin && address < w.hitEnd && w.hitEnd - address >= bytes && !(address & (align - 1)) && !(write && w.hitReadOnly)) {
       allInitialised &= w.hitInitialised;
       continue;
     }
@@ -179,42 +243,22 @@ uint32_t checkGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &ac
     w.hitInitialised = state == 1;
     allInitialised &= w.hitInitialised;
   }
-  const DeviceMemory &memory = w.grid->device->memory();
-  if (!allInitialised || (write && !w.checksInit)) {
-    for (uint32_t rest = ok; rest; rest &= rest - 1) {
-      uint32_t lane = uint32_t(std::countr_zero(rest));
-      uint64_t address = access.address[lane];
-      if (address < memory.base() || address - memory.base() >= memory.span())
-        continue;
-      uint64_t first = address - memory.base();
-      uint32_t n = bytes;
-      if (read && w.checksInit) {
-        uint64_t want = n >= 64 ? ~uint64_t(0) : (uint64_t(1) << n) - 1;
-        uint64_t have = shadowBitsAt(memory.shadow(), first, std::min(n, 64u));
-        if (have != want) {
-          uint32_t at = uint32_t(std::countr_one(have));
-          raise(w, i, lane, FaultKind::UninitialisedGlobal, Space::Global, address, bytes,
-                "byte " + hex(address + at) + " was never written");
-          markShadow(memory.shadow(), first, n);
-        }
-      }
-      if (write)
-        markShadow(memory.shadow(), first, n);
-    }
-  }
+  if (!allInitialised || (write && !w.checksInit))
+    checkWritten(w, i, ok, access, extent, read, write);
   if (w.checksRace && ok)
     raceGlobal(w, i, ok, access);
   if (w.counting)
-    countGlobal(w, i, ok, access, write);
+    countGlobal(w, i, ok, access, extent, write);
   w.cta->changed |= write;
   return ok;
 }
 
-uint32_t checkShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access) {
+uint32_t checkShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, const Extent &extent) {
   uint32_t bytes = access.bytes, align = natural(i, access);
   uint32_t ok = mask;
   bool write = writes(access, i, w), read = reads(access, i, w);
-  for (uint32_t rest = mask; rest; rest &= rest - 1) {
+  uint32_t look = align == bytes && extent.within(0, w.sharedBytes, bytes) ? 0 : mask;
+  for (uint32_t rest = look; rest; rest &= rest - 1) {
     uint32_t lane = uint32_t(std::countr_zero(rest));
     uint64_t address = access.address[lane];
     bool inside = address + bytes <= w.sharedBytes && address + bytes >= address;
@@ -232,28 +276,27 @@ uint32_t checkShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &ac
       return 0;
   }
   if (w.checksInit) {
-    for (uint32_t rest = ok; rest; rest &= rest - 1) {
-      uint32_t lane = uint32_t(std::countr_zero(rest));
-      uint64_t address = access.address[lane];
-      if (read) {
-        const uint8_t *p = w.sharedInit + address;
-        uint8_t all = 1;
-        for (uint32_t k = 0; k < bytes; ++k)
-          all &= p[k];
-        if (!all) {
+    if (extent.dense && ok == ~0u && (!read || allOnes(w.sharedInit + extent.low, 32 * bytes))) {
+      if (write)
+        std::memset(w.sharedInit + extent.low, 1, 32 * size_t(bytes));
+    } else {
+      for (uint32_t rest = ok; rest; rest &= rest - 1) {
+        uint32_t lane = uint32_t(std::countr_zero(rest));
+        uint64_t address = access.address[lane];
+        if (read && !allOnes(w.sharedInit + address, bytes)) {
           raise(w, i, lane, FaultKind::UninitialisedShared, Space::Shared, address, bytes,
                 "shared memory at " + hex(address) + " was never written by the block");
           std::memset(w.sharedInit + address, 1, bytes);
         }
+        if (write)
+          std::memset(w.sharedInit + address, 1, bytes);
       }
-      if (write)
-        std::memset(w.sharedInit + address, 1, bytes);
     }
   }
   if (w.checksRace && ok)
     raceShared(w, i, ok, access);
   if (w.counting)
-    countShared(w, i, ok, access);
+    countShared(w, i, ok, access, extent);
   w.cta->changed |= write;
   return ok;
 }

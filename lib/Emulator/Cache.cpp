@@ -53,16 +53,14 @@ uint64_t SectorCache::dirtySectors() const {
 
 CacheModel::CacheModel(const Chip &chip) : l2(chip.l2Bytes, 16) {}
 
-void countGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, bool write) {
+void countGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, const Extent &extent, bool write) {
   PcCounts &c = w.worker->counts[pcOf(w, i)];
   ++c.memory.globalRequests;
   c.memory.globalBytes += uint64_t(std::popcount(mask)) * access.bytes;
   // Lines with the sectors touched; a warp touches at most 32 * 2 lines.
   uint64_t lineOf[64];
   unsigned sectorsOf[64], n = 0;
-  for (uint32_t rest = mask; rest; rest &= rest - 1) {
-    uint64_t first = access.address[std::countr_zero(rest)] / 32,
-             last = (access.address[std::countr_zero(rest)] + access.bytes - 1) / 32;
+  auto add = [&](uint64_t first, uint64_t last) {
     for (uint64_t sector = first; sector <= last; ++sector) {
       unsigned at = n;
       for (unsigned k = n; k-- > 0;)
@@ -78,7 +76,14 @@ void countGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access
       }
       sectorsOf[at] |= 1u << (sector % 4);
     }
-  }
+  };
+  if (extent.dense && mask == ~0u)
+    add(extent.low / 32, (extent.high + access.bytes - 1) / 32);
+  else
+    for (uint32_t rest = mask; rest; rest &= rest - 1) {
+      uint64_t address = access.address[std::countr_zero(rest)];
+      add(address / 32, (address + access.bytes - 1) / 32);
+    }
   std::lock_guard lock(w.grid->cache->mutex);
   for (unsigned k = 0; k < n; ++k) {
     unsigned sectors = unsigned(std::popcount(sectorsOf[k]));
@@ -89,41 +94,50 @@ void countGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access
   }
 }
 
-void sharedWavefronts(const WarpAccess &access, uint32_t mask, uint64_t &wavefronts, uint64_t &least) {
+namespace {
+
+/// Passes of shared memory that the lanes of `part` take: the most different words that fall on one bank. The addresses
+/// are aligned, so that up to 16 bytes are one unit on banks of their own.
+unsigned wavefronts(const WarpAccess &access, uint32_t part) {
+  unsigned shift = !std::has_single_bit(access.bytes) || access.bytes <= 4 ? 2 : access.bytes == 8 ? 3 : 4;
+  unsigned slots = 128u >> shift, worst = 1;
+  uint64_t units[32][8];
+  unsigned counts[32] = {};
+  for (uint32_t rest = part; rest; rest &= rest - 1) {
+    uint64_t address = access.address[std::countr_zero(rest)];
+    uint64_t last = (address + access.bytes - 1) >> shift;
+    for (uint64_t unit = address >> shift; unit <= last; ++unit) {
+      unsigned bank = unit % slots;
+      bool known = false;
+      for (unsigned k = 0; k < std::min(counts[bank], 8u); ++k)
+        known |= units[bank][k] == unit;
+      if (!known) {
+        if (counts[bank] < 8)
+          units[bank][counts[bank]] = unit;
+        worst = std::max(worst, ++counts[bank]);
+      }
+    }
+  }
+  return worst;
+}
+
+} // namespace
+
+void countShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, const Extent &extent) {
+  if (!mask)
+    return;
+  MemoryCounts &memory = w.worker->counts[pcOf(w, i)].memory;
+  ++memory.sharedRequests;
   // 8 and 16 bytes a lane are served by halves and quarters of the warp.
   unsigned groups = access.bytes > 8 ? 4 : access.bytes > 4 ? 2 : 1, lanes = 32 / groups;
   for (unsigned g = 0; g < groups; ++g) {
     uint32_t part = groups == 1 ? mask : mask & (((1u << lanes) - 1) << (g * lanes));
     if (!part)
       continue;
-    uint64_t words[32][8];
-    unsigned counts[32] = {}, worst = 1;
-    for (uint32_t rest = part; rest; rest &= rest - 1) {
-      uint64_t first = access.address[std::countr_zero(rest)] / 4;
-      uint64_t last = (access.address[std::countr_zero(rest)] + access.bytes - 1) / 4;
-      for (uint64_t word = first; word <= last; ++word) {
-        unsigned bank = word % 32;
-        bool known = false;
-        for (unsigned k = 0; k < std::min(counts[bank], 8u); ++k)
-          known |= words[bank][k] == word;
-        if (!known) {
-          if (counts[bank] < 8)
-            words[bank][counts[bank]] = word;
-          worst = std::max(worst, ++counts[bank]);
-        }
-      }
-    }
-    wavefronts += worst;
-    least += 1;
+    bool inARow = extent.dense && mask == ~0u;
+    memory.sharedWavefronts += inARow ? std::max(1u, lanes * access.bytes / 128) : wavefronts(access, part);
+    memory.sharedLeast += 1;
   }
-}
-
-void countShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access) {
-  if (!mask)
-    return;
-  PcCounts &c = w.worker->counts[pcOf(w, i)];
-  ++c.memory.sharedRequests;
-  sharedWavefronts(access, mask, c.memory.sharedWavefronts, c.memory.sharedLeast);
 }
 
 } // namespace vitrify::emulator

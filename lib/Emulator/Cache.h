@@ -40,9 +40,7 @@ struct CacheModel {
   SectorCache l2;
 };
 
-void countGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, bool write);
-void countShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access);
-/// Passes of shared memory that the addresses take, and the least that this many bytes need.
-void sharedWavefronts(const WarpAccess &access, uint32_t mask, uint64_t &wavefronts, uint64_t &least);
+void countGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, const Extent &extent, bool write);
+void countShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, const Extent &extent);
 
 } // namespace vitrify::emulator

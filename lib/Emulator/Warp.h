@@ -48,6 +48,17 @@ struct WarpAccess {
   Access access;
 };
 
+/// Of the addresses of a warp access: the least, the greatest, and all their bits; dense: lane l is at low + l bytes.
+struct Extent {
+  uint64_t low, high, bits;
+  bool dense;
+
+  /// Whether every lane's bytes lie in [begin, end), at multiples of their size (a power of 2).
+  bool within(uint64_t begin, uint64_t end, uint32_t bytes) const {
+    return low >= begin && high < end && end - high >= bytes && !(bits & (bytes - 1));
+  }
+};
+
 struct AsyncCopyState {
   struct Copy {
     uint32_t begin, end; ///< shared bytes
@@ -99,8 +110,9 @@ struct Warp {
 
 /// Checks a global access; returns the lanes that may go on (others were reported). Also marks writes as initialised,
 /// tells the race detector and counts.
-uint32_t checkGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access);
-uint32_t checkShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access);
+/// `extent`: of the lanes' addresses.
+uint32_t checkGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, const Extent &extent);
+uint32_t checkShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, const Extent &extent);
 uint32_t checkLocal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access);
 uint32_t checkParam(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access);
 /// Reports an unset register of a tracked instruction.

@@ -31,11 +31,9 @@ VITRIFY_INLINE void addresses(Warp &w, const Inst &i, WarpAccess &acc) {
   }
 }
 
-struct Extent {
-  u64 low, high, bits;
-};
 VITRIFY_INLINE Extent extentOf(const WarpAccess &acc, u32 m) {
   u64 low = ~u64(0), high = 0, bits = 0;
+  bool dense = false;
   if (m == ~0u) {
     for (u32 l = 0; l < 32; ++l) {
       u64 a = acc.address[l];
@@ -43,6 +41,10 @@ VITRIFY_INLINE Extent extentOf(const WarpAccess &acc, u32 m) {
       high = a > high ? a : high;
       bits |= a;
     }
+    u64 gap = 0;
+    for (u32 l = 0; l < 32; ++l)
+      gap |= acc.address[l] - (acc.address[0] + l * acc.bytes);
+    dense = gap == 0;
   } else {
     for (u32 l = 0; l < 32; ++l) {
       u64 a = acc.address[l];
@@ -52,34 +54,29 @@ VITRIFY_INLINE Extent extentOf(const WarpAccess &acc, u32 m) {
       bits |= on ? a : 0;
     }
   }
-  return {low, high, bits};
+  return {low, high, bits, dense};
 }
 
 /// The lanes of `m` that may go on. `generic` addresses have been made offsets of `area`.
 template <Area S> VITRIFY_INLINE u32 checked(Warp &w, const Inst &i, u32 m, const WarpAccess &acc) {
   if constexpr (S == Area::Global) {
+    Extent e = extentOf(acc, m);
     if (!w.checksRace && !w.counting) {
-      Extent e = extentOf(acc, m);
       bool init = acc.access == Access::Read ? w.hitInitialised : w.hitInitialised && !w.hitReadOnly;
-      if (e.low >= w.hitBegin && e.high + acc.bytes <= w.hitEnd && !(e.bits & (acc.bytes - 1)) && init)
+      if (init && e.within(w.hitBegin, w.hitEnd, acc.bytes))
         return m;
     }
-    return checkGlobal(w, i, m, acc);
+    return checkGlobal(w, i, m, acc, e);
   }
   if constexpr (S == Area::Shared) {
-    if (!w.checksRace && !w.counting && !w.checksInit) {
-      Extent e = extentOf(acc, m);
-      if (e.high + acc.bytes <= w.sharedBytes && !(e.bits & (acc.bytes - 1)))
-        return m;
-    }
-    return checkShared(w, i, m, acc);
+    Extent e = extentOf(acc, m);
+    if (!w.checksRace && !w.counting && !w.checksInit && e.within(0, w.sharedBytes, acc.bytes))
+      return m;
+    return checkShared(w, i, m, acc, e);
   }
   if constexpr (S == Area::Local) {
-    if (!w.counting && !w.checksInit) {
-      Extent e = extentOf(acc, m);
-      if (e.high + acc.bytes <= w.localStride && !(e.bits & (acc.bytes - 1)))
-        return m;
-    }
+    if (!w.counting && !w.checksInit && extentOf(acc, m).within(0, w.localStride, acc.bytes))
+      return m;
     return checkLocal(w, i, m, acc);
   }
   return checkParam(w, i, m, acc);

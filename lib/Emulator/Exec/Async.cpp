@@ -67,10 +67,19 @@ void cpAsync(Warp &w, const Inst &i, u32 m) {
   }
   for (u32 rest = ok; rest; rest &= rest - 1) {
     u32 l = std::countr_zero(rest);
+    const u8 *source = reinterpret_cast<const u8 *>(from.address[l]);
     u8 buffer[16] = {};
-    if (readable >> l & 1)
-      __builtin_memcpy(buffer, reinterpret_cast<const u8 *>(from.address[l]), sizes[l]);
-    __builtin_memcpy(w.shared + to.address[l], buffer, bytes);
+    if (readable >> l & 1) {
+      if (sizes[l] == 16)
+        __builtin_memcpy(buffer, source, 16);
+      else
+        __builtin_memcpy(buffer, source, sizes[l]);
+    }
+    u8 *target = w.shared + to.address[l];
+    if (bytes == 16)
+      __builtin_memcpy(target, buffer, 16);
+    else
+      __builtin_memcpy(target, buffer, bytes);
     if (w.checksRace)
       w.async.open.push_back({u32(to.address[l]), u32(to.address[l]) + bytes, u8(l)});
   }

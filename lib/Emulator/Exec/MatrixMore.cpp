@@ -13,6 +13,18 @@ VITRIFY_ISA_BEGIN
 namespace vitrify::emulator::VITRIFY_ISA {
 namespace {
 
+/// Copies 64 elements of 16 bits, as they lie or transposed.
+VITRIFY_INLINE void move8x8(void *to, const void *from, bool transposed) {
+  typedef u16 V64h __attribute__((vector_size(128)));
+  V64h v;
+  __builtin_memcpy(&v, from, sizeof v);
+  if (transposed)
+    v = __builtin_shufflevector(v, v, 0, 8, 16, 24, 32, 40, 48, 56, 1, 9, 17, 25, 33, 41, 49, 57, 2, 10, 18, 26, 34, 42, 50,
+                                58, 3, 11, 19, 27, 35, 43, 51, 59, 4, 12, 20, 28, 36, 44, 52, 60, 5, 13, 21, 29, 37, 45,
+                                53, 61, 6, 14, 22, 30, 38, 46, 54, 62, 7, 15, 23, 31, 39, 47, 55, 63);
+  __builtin_memcpy(to, &v, sizeof v);
+}
+
 /// count: matrices; aux2: transposed.
 template <Area S, bool Store> void matrixMove(Warp &w, const Inst &i, u32 m) {
   WarpAccess acc;
@@ -25,14 +37,11 @@ template <Area S, bool Store> void matrixMove(Warp &w, const Inst &i, u32 m) {
   access<S>(w, i, lanes, acc, [&]<Area A>(u32 ok) {
     if constexpr (A == Area::Shared) {
       for (u32 n = 0; n < i.count; ++n) {
-        u16 values[8][8];
+        // A register is the matrix, row after row; or its transpose.
+        alignas(64) u16 values[8][8];
         u32 *reg = R<u32>(w, rows[n]);
         if constexpr (Store) {
-          for (u32 l = 0; l < 32; ++l)
-            for (u32 h = 0; h < 2; ++h) {
-              u32 r = l >> 2, c = (l & 3) * 2 + h;
-              (i.aux2 ? values[c][r] : values[r][c]) = u16(reg[l] >> (16 * h));
-            }
+          move8x8(&values[0][0], reg, i.aux2);
           for (u32 r = 0; r < 8; ++r)
             if (ok >> (8 * n + r) & 1)
               __builtin_memcpy(pointer<A>(w, 8 * n + r, acc.address[8 * n + r]), values[r], 16);
@@ -42,11 +51,12 @@ template <Area S, bool Store> void matrixMove(Warp &w, const Inst &i, u32 m) {
             if (ok >> (8 * n + r) & 1)
               __builtin_memcpy(values[r], pointer<A>(w, 8 * n + r, acc.address[8 * n + r]), 16);
           }
-          for (u32 l = 0; l < 32; ++l) {
-            u32 r = l >> 2, c = (l & 3) * 2;
-            if (m >> l & 1)
-              reg[l] = i.aux2 ? u32(values[c][r]) | u32(values[c + 1][r]) << 16
-                              : u32(values[r][c]) | u32(values[r][c + 1]) << 16;
+          if (m == w.alive) {
+            move8x8(reg, &values[0][0], i.aux2);
+          } else {
+            alignas(64) u32 whole[32];
+            move8x8(whole, &values[0][0], i.aux2);
+            putEach<u32>(w, rows[n], m, [&](u32 l) { return whole[l]; });
           }
         }
       }
@@ -59,15 +69,9 @@ template <Area S, bool Store> void matrixMove(Warp &w, const Inst &i, u32 m) {
 }
 
 void movmatrix(Warp &w, const Inst &i, u32 m) {
-  const u32 *a = R<u32>(w, i.a);
-  u16 values[8][8];
-  for (u32 l = 0; l < 32; ++l)
-    for (u32 h = 0; h < 2; ++h)
-      values[l >> 2][(l & 3) * 2 + h] = u16(a[l] >> (16 * h));
-  putEach<u32>(w, i.d, m, [&](u32 l) {
-    u32 r = l >> 2, c = (l & 3) * 2;
-    return u32(values[c][r]) | u32(values[c + 1][r]) << 16;
-  });
+  alignas(64) u32 whole[32];
+  move8x8(whole, R<u32>(w, i.a), true);
+  putEach<u32>(w, i.d, m, [&](u32 l) { return whole[l]; });
 }
 
 /// wmma.load and store. a: address; b: row of strides; imm offset; list: registers. width: bytes of an element;
