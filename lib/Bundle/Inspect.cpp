@@ -84,10 +84,11 @@ Json weightsOf(const Manifest &manifest, const SafeTensorsHeader &header) {
 /// One plan in words and numbers.
 class PlanReport {
 public:
-  PlanReport(const Plan &plan, const ManifestTarget &target) : plan(plan), target(target) {}
+  PlanReport(const Plan &plan, const ManifestTarget &target, const SafeTensorsHeader &header)
+      : plan(plan), target(target), header(header) {}
 
   Json make() {
-    // Programs first: they count the launches that kernels() shows.
+    // Programs first: they count the launches that kernels() shows, and who reads a tensor.
     Json programs = Json::array();
     for (const PlanProgram &program : plan.programs)
       programs.push_back(programReport(program));
@@ -95,10 +96,32 @@ public:
             {"needs", target.needs},       {"toolchain", target.toolchain},
             {"driver", target.driver},     {"code_bytes", target.code.bytes},
             {"layers", layers()},          {"kernels", kernels()},
+            {"shared_weights", sharedWeights()},
             {"programs", std::move(programs)}};
   }
 
 private:
+  /// Tensors that more than one step reads: stored once, and once in memory for each layout.
+  Json sharedWeights() const {
+    Json list = Json::array();
+    for (const TensorInfo &tensor : header.tensors) {
+      auto found = readers.find(tensor.name);
+      if (found == readers.end() || found->second.size() < 2)
+        continue;
+      std::set<std::string> layouts;
+      for (const PlanWeight &weight : plan.weights)
+        if (weight.tensor == tensor.name)
+          layouts.insert(weight.layout);
+      list.push_back({{"tensor", tensor.name},
+                      {"bytes", tensor.bytes()},
+                      {"steps", found->second.size()},
+                      {"layers", found->second},
+                      {"layouts", layouts},
+                      {"saved_bytes", tensor.bytes() * (found->second.size() - 1)}});
+    }
+    return list;
+  }
+
   Json layers() const {
     Json list = Json::array();
     for (const ManifestLayer &layer : target.layers) {
@@ -221,8 +244,16 @@ private:
     if (target.device == "cuda" && json.contains("kernel"))
       json["estimates"] = estimatesOf(step, json, tuned);
     Json weights = Json::array();
-    for (unsigned weight : step.weights)
+    std::set<std::string> tensors;
+    for (unsigned weight : step.weights) {
       weights.push_back(plan.weights[weight].name);
+      tensors.insert(plan.weights[weight].tensor);
+    }
+    std::string layers;
+    for (const std::string &layer : step.layers)
+      layers += (layers.empty() ? "" : "+") + layer;
+    for (const std::string &tensor : tensors)
+      readers[tensor].push_back(layers);
     json["weights"] = std::move(weights);
   }
 
@@ -262,6 +293,8 @@ private:
 
   const Plan &plan;
   const ManifestTarget &target;
+  const SafeTensorsHeader &header;
+  std::map<std::string, std::vector<std::string>> readers; ///< by tensor: the layers of each step that reads it
   std::map<size_t, int64_t> launches; ///< steps that may launch each kernel
   std::map<const Chip *, double> totals; ///< of the program at hand: nanoseconds of its launches at the tuned shapes
 };
@@ -273,7 +306,7 @@ StatusOr<Json> vitrify::inspectBundle(const Bundle &bundle) {
   Json targets = Json::array();
   for (const ManifestTarget &target : manifest.targets) {
     VITRIFY_ASSIGN_OR_RETURN(Plan plan, bundle.loadPlan(target, weights.file().header()));
-    PlanReport report(plan, target);
+    PlanReport report(plan, target, weights.file().header());
     targets.push_back(report.make());
   }
   Json json = {{"path", bundle.folder()},

@@ -181,6 +181,17 @@ std::string printTarget(const Json &target) {
     kernels.add({text(kernel["name"]), text(kernel["kind"]), text(kernel["precision"]), text(kernel["steps"]), metrics});
   }
   result += "\n" + kernels.print();
+  const Json &shared = target["shared_weights"];
+  if (!shared.empty()) {
+    uint64_t saved = 0;
+    Table table({"shared tensor", "bytes", "steps", "saved", "layers"});
+    for (const Json &tensor : shared) {
+      saved += tensor["saved_bytes"].get<uint64_t>();
+      table.add({text(tensor["tensor"]), grouped(tensor["bytes"].get<uint64_t>()), text(tensor["steps"]),
+                 grouped(tensor["saved_bytes"].get<uint64_t>()), joined(tensor["layers"])});
+    }
+    result += "\n  Weights that several steps read, stored once: " + bytes(saved) + " saved\n" + table.print();
+  }
   for (const Json &program : target["programs"]) {
     result += "\n  Program " + text(program["name"]) + ": " + std::to_string(program["steps"].size()) +
               " steps, arena " + bytes(program["arena_bytes"]["tuned"]) + " at the tuned shapes, " +

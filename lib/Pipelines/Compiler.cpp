@@ -18,6 +18,8 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
+#include "llvm/Support/FormatVariadic.h"
+#include "llvm/Support/JSON.h"
 #include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 
@@ -68,6 +70,7 @@ private:
   LogicalResult plan(TargetState &state);
   LogicalResult emitText();
   LogicalResult writeBundle();
+  LogicalResult writeReport();
   std::string baseFolder() const { return llvm::sys::path::parent_path(options.input).str(); }
 
   MLIRContext &context;
@@ -104,6 +107,11 @@ LogicalResult Compiler::optimize(TargetState &state) {
   for (const std::string &rule : options.keep)
     pipeline.keep.push_back(rule);
   pipeline.fuse = options.fuse;
+  pipeline.folder = baseFolder();
+  pipeline.pruneGates = options.pruneGates;
+  pipeline.activity = options.activity;
+  pipeline.tolerance = options.tolerance;
+  pipeline.shareLowRank = options.shareLowRank;
   pipeline.target = std::string(state.row->name);
   buildOptimizePipeline(pm, pipeline);
   return pm.run(*state.module);
@@ -246,6 +254,44 @@ LogicalResult Compiler::writeBundle() {
   return report(context, writer->commit(std::move(manifest)));
 }
 
+/// An attribute of `vit.report` as JSON.
+llvm::json::Value jsonOf(Attribute attribute) {
+  if (auto text = dyn_cast<StringAttr>(attribute))
+    return llvm::json::fixUTF8(text.getValue());
+  if (auto flag = dyn_cast<BoolAttr>(attribute))
+    return flag.getValue();
+  if (auto number = dyn_cast<IntegerAttr>(attribute))
+    return number.getInt();
+  if (auto number = dyn_cast<FloatAttr>(attribute))
+    return number.getValueAsDouble();
+  if (auto list = dyn_cast<ArrayAttr>(attribute)) {
+    llvm::json::Array array;
+    for (Attribute element : list)
+      array.push_back(jsonOf(element));
+    return array;
+  }
+  llvm::json::Object object;
+  if (auto fields = dyn_cast<DictionaryAttr>(attribute))
+    for (NamedAttribute field : fields)
+      object[field.getName().getValue()] = jsonOf(field.getValue());
+  return object;
+}
+
+LogicalResult Compiler::writeReport() {
+  if (options.reportFile.empty())
+    return success();
+  llvm::json::Array targets;
+  for (TargetState &state : states) {
+    auto passes = state.module->getOperation()->getAttrOfType<ArrayAttr>("vit.report");
+    targets.push_back(llvm::json::Object{{"name", state.row->name.data()},
+                                         {"passes", passes ? jsonOf(passes) : llvm::json::Value(llvm::json::Array())}});
+  }
+  std::string text;
+  llvm::raw_string_ostream os(text);
+  os << llvm::formatv("{0:2}", llvm::json::Value(llvm::json::Object{{"format", 1}, {"targets", std::move(targets)}})) << "\n";
+  return report(context, writeFileAtomically(options.reportFile, text));
+}
+
 LogicalResult Compiler::run() {
   static const std::set<std::string> stages = {"bundle", "vit", "plan", "kernel", "llvm", "llvm-ir", "asm"};
   if (!stages.contains(options.emit))
@@ -285,7 +331,9 @@ LogicalResult Compiler::run() {
   if (cache && (cache->hits() || cache->misses()))
     emitRemark(source->getLoc()) << "compile cache " << options.cacheFolder << ": " << cache->hits() << " found, "
                                  << cache->misses() << " compiled";
-  return options.emit == "bundle" ? writeBundle() : emitText();
+  if (failed(options.emit == "bundle" ? writeBundle() : emitText()))
+    return failure();
+  return writeReport();
 }
 
 } // namespace

@@ -24,9 +24,21 @@ static vit::SupportsFn supportOf(const std::string &name) {
 }
 
 void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &options) {
-  // 1. One symbol a distinct recipe, so that later passes see sharing.
+  // 1. One tensor for equal ones, then one symbol a distinct recipe, so that later passes see sharing.
+  vit::DeduplicateWeightsOptions deduplicate;
+  deduplicate.folder = options.folder;
+  deduplicate.lowRank = options.shareLowRank;
+  pm.addPass(vit::createDeduplicateWeights(deduplicate));
   pm.addPass(vit::createMergeWeights());
   pm.addPass(createCSEPass());
+  // Neurons leave while layers are apart and weights are floats, and after merging: a shared weight is one symbol.
+  if (options.pruneGates) {
+    vit::PruneGatesOptions prune;
+    prune.folder = options.folder;
+    prune.activity = options.activity;
+    prune.tolerance = options.tolerance;
+    pm.addPass(vit::createPruneGates(prune));
+  }
   // 2. One linear for q, k and v; before precision, so that a joined linear gets one.
   if (options.fuse)
     pm.addPass(vit::createFuseQKV());

@@ -10,6 +10,8 @@ from vitrify.files import replacing
 METHODS = ("amax", "percentile", "mse")
 PERCENTILE = 99.99
 BATCH = 16          # images evaluated at once: bounds the memory
+LARGE = 1024        # more neurons' products are summed in float32: half the memory, and still far better than what is asked of them
+NEURONS = ("act", "gated", "glu")  # last part of the names that importers give to what goes into a second linear
 SAMPLES = 1 << 17   # magnitudes kept of a value for the methods that look at their distribution
 
 
@@ -47,14 +49,51 @@ def squared_error(values, limit):
     return float(np.square(codes * scale - values, dtype=np.float64).sum())
 
 
-def observe(module, x):
-    """Name -> Observer of every named value, over the images x in batches."""
+class Neurons:
+    """First and second moments and the largest magnitude of each column of a value [rows, neurons]."""
+
+    def __init__(self, count):
+        self.rows, self.sum, self.amax = 0, np.zeros(count), np.zeros(count, np.float32)
+        self.products = np.zeros((count, count), np.float32 if count > LARGE else np.float64)
+
+    def see(self, array):
+        self.rows += len(array)
+        self.sum += array.sum(0, dtype=np.float64)
+        self.amax = np.maximum(self.amax, np.abs(array).max(0))
+        values = array.astype(self.products.dtype)
+        self.products += values.T @ values
+
+    def moments(self):
+        mean = self.sum / self.rows
+        return {"mean": mean.astype(np.float32), "amax": self.amax, "covariance": (self.products / self.rows - np.outer(mean, mean)).astype(np.float32)}
+
+
+def observe(module, x, neurons=None):
+    """Name -> Observer of every named value, over the images x in batches. Fills `neurons`, if given, with the moments of what goes into the second linear
+    of an MLP, by name."""
     observers = {}
     batches = [x[i:i + BATCH] for i in range(0, len(x), BATCH)]
     share = max(1, SAMPLES // len(batches))
+
+    def visit(layers, array):
+        name = layers[-1]
+        observers.setdefault(name, Observer()).see(array, share, name)
+        if neurons is not None and array.ndim == 2 and name.rsplit(".", 1)[-1] in NEURONS:
+            neurons.setdefault(name, Neurons(array.shape[1])).see(array)
+
     for batch in batches:
-        evaluate(module, batch, lambda layers, array: observers.setdefault(layers[-1], Observer()).see(array, share, layers[-1]))
+        evaluate(module, batch, visit)
     return observers
+
+
+def write_activity(path, neurons):
+    """A safetensors file of NAME.mean, NAME.amax and NAME.covariance, which vit-prune-gates reads."""
+    if not neurons:
+        raise VitrifyError("the model has no MLP whose neurons could be observed")
+    from safetensors.numpy import save
+
+    with replacing(path, "wb") as stream:
+        stream.write(save({f"{name}.{what}": np.ascontiguousarray(value) for name, seen in neurons.items() for what, value in seen.moments().items()}))
 
 
 def write_ranges(path, observers, images, method):

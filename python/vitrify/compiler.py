@@ -3,7 +3,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from vitrify.calibration import METHODS, observe, write_ranges
+from vitrify.calibration import METHODS, observe, write_activity, write_ranges
 from vitrify.errors import VitrifyError
 from vitrify.images import load_inputs
 from vitrify.targets import host_target
@@ -23,47 +23,70 @@ class CompileOptions:
     calibration_images: int = 200
     keep: tuple[str, ...] = ()
     max_batch: int = 256
+    prune_gates: bool = False         # neurons that never do anything leave the MLPs
+    tolerance: float | None = None    # with images: those go too that never fired on them or that others can stand for, up to this relative error a layer
+    share_low_rank: float = 0.0       # a weight may be another one plus a difference of low rank, up to this relative error
+    report: str | None = None         # where a JSON report of what was shared and pruned goes
 
     def __post_init__(self):
         for field, value, legal in (("precision", self.precision, PRECISIONS), ("method", self.method, METHODS)):
             if value not in legal:
                 raise VitrifyError(f"unknown {field} {value!r}; expected one of {', '.join(legal)}")
+        for field, value in (("tolerance", self.tolerance or 0), ("share_low_rank", self.share_low_rank)):
+            if not 0 <= value < 1:
+                raise VitrifyError(f"{field}: expected a number from 0 to below 1, found {value}")
+        if self.tolerance is not None and not self.prune_gates:
+            raise VitrifyError("a tolerance is for --vit-prune-gates, which is not given")
         if self.calibration_images < 1:
             raise VitrifyError(f"calibration images: expected at least 1, found {self.calibration_images}")
 
 
-def calibrate(module, inputs, ranges, method="amax", limit=200):
-    """Runs images through the f32 program and writes the range of every named value to `ranges`. Returns the number of images."""
+def calibrate(module, inputs, ranges, method="amax", limit=200, activity=None):
+    """Runs images through the f32 program and writes the range of every named value to `ranges`, and what neurons did to `activity` if that is given.
+
+    Returns the number of images."""
     module = Path(module)
     x = load_inputs(inputs, module.parent / "preprocess.json", limit)
     if not len(x):
         raise VitrifyError("cannot calibrate on no images; expected at least 1")
-    observers = observe(module, x)
+    neurons = {} if activity else None
+    observers = observe(module, x, neurons)
     if not observers:
         raise VitrifyError(f"{module} names no value that could be calibrated; expected at least one op with layers")
     write_ranges(ranges, observers, len(x), method)
+    if activity:
+        write_activity(activity, neurons)
     return len(x)
 
 
-def compile_module(module, output, options=CompileOptions(), ranges=None):
-    """model.mlir (with ranges.json for FP8) to a bundle; returns what the compiler printed."""
+def compile_module(module, output, options=CompileOptions(), ranges=None, activity=None):
+    """model.mlir (with ranges.json for FP8, activity.safetensors for approximate pruning) to a bundle; returns what the compiler printed."""
     targets = options.targets or (host_target(),)
     arguments = [module, "-o", output, f"--precision={options.precision}", *(f"--target={t}" for t in targets), *(f"--keep={k}" for k in options.keep)]
-    return run_tool("vitrify-compile", arguments + ([f"--ranges={ranges}"] if ranges else []))
+    arguments += ["--vit-prune-gates"] * options.prune_gates
+    for name, value in (("ranges", ranges), ("activity", activity), ("report-json", options.report), ("share-low-rank", options.share_low_rank),
+                        ("tolerance", options.tolerance)):
+        if value:
+            arguments.append(f"--{name}={value}")
+    return run_tool("vitrify-compile", arguments)
 
 
 def compile_model(model, images=None, output=None, options=CompileOptions(), ranges=None):
     """A model folder or model.mlir to a bundle at `output` (default: the model's name with .vitrify, here); returns its path.
 
-    FP8 needs `images` to calibrate on (a .npy, image files, folders; one or a list of them) or `ranges`.
+    FP8 needs `images` to calibrate on (a .npy, image files, folders; one or a list of them) or `ranges`; a tolerance needs images.
     """
     output = Path(f"{Path(model).resolve().stem}.vitrify" if output is None else output)
     if options.precision == "fp8" and not images and not ranges:
         raise VitrifyError("fp8 needs images to calibrate on (--calibrate) or ranges (--ranges)")
+    if options.tolerance is not None and not images:
+        raise VitrifyError("a tolerance needs images to measure on (--calibrate)")
     images = [images] if isinstance(images, (str, Path)) else images
     with module_of(model, options.max_batch) as module, tempfile.TemporaryDirectory(prefix="vitrify-") as folder:
-        if images and not ranges:
-            ranges = Path(folder) / "ranges.json"
-            calibrate(module, images, ranges, options.method, options.calibration_images)
-        compile_module(module, output, options, ranges)
+        activity = Path(folder) / "activity.safetensors" if options.tolerance is not None else None
+        if images and (not ranges or activity):
+            seen = Path(folder) / "ranges.json"
+            calibrate(module, images, seen, options.method, options.calibration_images, activity)
+            ranges = ranges or seen
+        compile_module(module, output, options, ranges, activity)
     return output

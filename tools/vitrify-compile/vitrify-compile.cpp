@@ -29,6 +29,11 @@ cl::opt<std::string> emit("emit", cl::desc("bundle, vit, plan, kernel, llvm, llv
 cl::opt<bool> noFuse("no-fuse", cl::desc("keep every named value in a buffer of its own"), cl::cat(category));
 cl::opt<bool> report("report", cl::desc("say what the passes did to which layer, and why not"), cl::cat(category));
 cl::opt<bool> noCache("no-cache", cl::desc("compile every kernel again (the cache is $VITRIFY_CACHE or ~/.cache/vitrify)"), cl::cat(category));
+cl::opt<std::string> reportFile("report-json", cl::desc("write what passes shared and pruned"), cl::value_desc("file"), cl::cat(category));
+cl::opt<double> shareLowRank("share-low-rank", cl::desc("let a weight be another one plus a difference of low rank, with this relative error at most"), cl::value_desc("tolerance"), cl::init(0), cl::cat(category));
+cl::opt<bool> pruneGates("vit-prune-gates", cl::desc("remove neurons that provably never do anything"), cl::cat(category));
+cl::opt<std::string> activity("activity", cl::desc("with --vit-prune-gates: what calibration saw of the neurons; those that never fired leave too"), cl::value_desc("file"), cl::cat(category));
+cl::opt<double> tolerance("tolerance", cl::desc("with --activity: largest relative error that pruning may cause in a layer's output"), cl::value_desc("x"), cl::init(0), cl::cat(category));
 cl::opt<std::string> ptxas("ptxas", cl::desc("ptxas to use"), cl::value_desc("path"), cl::cat(category));
 cl::opt<std::string> lld("lld", cl::desc("ld.lld to use"), cl::value_desc("path"), cl::cat(category));
 cl::extrahelp examples(R"(
@@ -44,6 +49,10 @@ int main(int argc, char **argv) {
   cl::HideUnrelatedOptions(category);
   cl::ParseCommandLineOptions(argc, argv, "Compiles a vit module to a bundle of kernels, plans and packed weights.\n");
 
+  if (!pruneGates && (!activity.empty() || tolerance != 0)) {
+    errs() << "error: --activity and --tolerance are for --vit-prune-gates, which is not given\n";
+    return 1;
+  }
   vitrify::CompilerOptions options;
   options.input = input;
   options.output = output;
@@ -53,6 +62,11 @@ int main(int argc, char **argv) {
   options.keep.assign(keep.begin(), keep.end());
   options.emit = emit;
   options.fuse = !noFuse;
+  options.reportFile = reportFile;
+  options.pruneGates = pruneGates;
+  options.activity = activity;
+  options.tolerance = tolerance;
+  options.shareLowRank = shareLowRank;
   options.tools.ptxas = ptxas;
   options.tools.lld = lld;
   if (!noCache)

@@ -22,6 +22,11 @@ struct CompilerOptions {
   std::string precision = "f32";
   std::string ranges;                  ///< ranges.json
   std::vector<std::string> keep;       ///< rules PRECISION:PATTERN
+  double shareLowRank = 0;             ///< largest relative error of a matrix shared up to a difference of low rank; 0: none
+  bool pruneGates = false;             ///< remove neurons that never do anything
+  std::string activity;                ///< what calibration saw of the neurons, for approximate pruning
+  double tolerance = 0;                ///< largest relative error that pruning may cause in a layer
+  std::string reportFile;              ///< where a JSON report of what passes did goes; "": nowhere
   std::string emit = "bundle";         ///< bundle, vit, plan, kernel, llvm, llvm-ir, asm
   bool fuse = true;                    ///< false: every named value keeps a buffer of its own
   EmitOptions tools;

@@ -21,6 +21,16 @@ struct OptimizeOptions : mlir::PassPipelineOptions<OptimizeOptions> {
   ListOption<std::string> keep{*this, "keep", llvm::cl::desc("rules PRECISION:PATTERN")};
   Option<std::string> target{*this, "target", llvm::cl::desc("row of KnownTargets whose kernels bound what is fused; none: no bound"),
                              llvm::cl::init("")};
+  Option<std::string> folder{*this, "folder", llvm::cl::desc("where relative paths of sources start; none: where the module's file is"),
+                             llvm::cl::init("")};
+  Option<double> shareLowRank{*this, "share-low-rank",
+                              llvm::cl::desc("largest relative error of a matrix replaced by another one and a difference of low rank"),
+                              llvm::cl::init(0.0)};
+  Option<bool> pruneGates{*this, "prune-gates", llvm::cl::desc("remove neurons that never do anything"), llvm::cl::init(false)};
+  Option<std::string> activity{*this, "activity", llvm::cl::desc("what calibration saw of the neurons, for approximate pruning"),
+                               llvm::cl::init("")};
+  Option<double> tolerance{*this, "tolerance", llvm::cl::desc("largest relative error that pruning may cause in a layer"),
+                           llvm::cl::init(0.0)};
   Option<bool> fuse{*this, "fuse", llvm::cl::desc("join linears and fill epilogues; off keeps every named value"),
                     llvm::cl::init(true)};
 };

@@ -15,10 +15,11 @@ def add_arguments(parser):
     parser.add_argument("--input", nargs="+", required=True, metavar="PATH", help="one .npy, or images and folders of images")
     parser.add_argument("-o", "--output", default="ranges.json", metavar="FILE", help="file to write (default: ranges.json)")
     parser.add_argument("--method", choices=METHODS, default="amax", help="largest magnitude, 99.99th percentile, or least squared error (default: amax)")
+    parser.add_argument("--activity", metavar="FILE", help="also write what each neuron of the MLPs did, for vitrify compile --vit-prune-gates")
     parser.add_argument("--images", type=int, default=200, metavar="N", help="use the first N images (default: 200)")
 
 
 def run(options):
     with module_of(options.model) as module:
-        count = calibrate(module, options.input, options.output, options.method, options.images)
+        count = calibrate(module, options.input, options.output, options.method, options.images, options.activity)
     print(f"{options.output}: ranges over {count} images")

@@ -19,10 +19,17 @@ def add_arguments(parser):
     parser.add_argument("--precision", choices=PRECISIONS, default="fp8", help="of the linears (default: fp8)")
     parser.add_argument("--target", action="append", default=[], metavar="NAME", help="processor to compile for; may be repeated (default: this machine's)")
     parser.add_argument("--keep", action="append", default=[], metavar="PRECISION:PATTERN", help="precision of layers by name, such as bf16:b0.*; may be repeated")
+    parser.add_argument("--vit-prune-gates", action="store_true", help="remove neurons that provably never do anything")
+    parser.add_argument("--tolerance", type=float, metavar="X", help="with --vit-prune-gates and --calibrate: remove neurons that never fired on the images, and "
+                                                                     "those that others can stand for with a relative error of at most X in the layer's output")
+    parser.add_argument("--share-low-rank", type=float, default=0.0, metavar="X", help="let a weight be another one plus a difference of low rank, with a "
+                                                                                       "relative error of at most X")
+    parser.add_argument("--report", metavar="FILE", help="write what was shared and pruned as JSON")
     parser.add_argument("--max-batch", type=int, default=256, metavar="N", help="largest number of images a run (default: 256)")
 
 
 def run(options):
     settings = CompileOptions(precision=options.precision, targets=tuple(options.target), method=options.method, keep=tuple(options.keep),
-                              calibration_images=options.calibrate_images, max_batch=options.max_batch)
+                              calibration_images=options.calibrate_images, max_batch=options.max_batch, prune_gates=options.vit_prune_gates,
+                              tolerance=options.tolerance, share_low_rank=options.share_low_rank, report=options.report)
     print(f"{compile_model(options.model, options.calibrate, options.output, settings, options.ranges)}: {options.precision}")

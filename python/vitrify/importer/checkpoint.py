@@ -48,6 +48,21 @@ class Tensor:
                 return start + int(bad.argmax())
         return None
 
+    def raw(self):
+        """The tensor's bytes, mapped."""
+        return np.memmap(self.file.path, dtype=np.uint8, mode="r", offset=self.begin, shape=(self.end - self.begin,)) if self.end > self.begin else np.zeros(0, np.uint8)
+
+    def first_difference(self, other):
+        """What the two tensors differ in, in words, or None if they have one type, one shape and the same bytes."""
+        if (self.dtype, self.shape) != (other.dtype, other.shape):
+            return f"{self.dtype} {list(self.shape)} and {other.dtype} {list(other.shape)}"
+        mine, theirs = self.raw(), other.raw()
+        for start in range(0, len(mine), CHUNK):
+            bad = mine[start:start + CHUNK] != theirs[start:start + CHUNK]
+            if bad.any():
+                return f"value {(start + int(bad.argmax())) * 8 // DTYPES[self.dtype][1]}"
+        return None
+
 
 class SafeTensorsFile:
     """Header of one file: `tensors` by name, `size` of the file, `header_sha256` over the length field and the header."""

@@ -80,8 +80,26 @@ class Mapping:
             raise VitrifyError(f"{self.where}: tensor '{name}.weight' has {rows} rows, but id2label names {len(self.config.labels)} classes")
         return rows
 
+    def copies(self):
+        """A file may hold the layers that layer_share_map gives away: they must be equal to those they stand for."""
+        for index, source in enumerate(self.config.share_map):
+            if index == source:
+                continue
+            for part in self.scheme.values():
+                mine, base = self.prefix + part.format(index), self.prefix + part.format(source)
+                for kind in (".weight", ".bias"):
+                    copy, kept = self.tensors.get(mine + kind), self.tensors.get(base + kind)
+                    if copy is None or kept is None or kept.name not in self.used:
+                        continue
+                    at = copy.first_difference(kept)
+                    if at is not None:
+                        raise VitrifyError(f"{self.where}: layer_share_map says that layer {index} uses layer {source}, but tensor {copy.name!r} differs "
+                                           f"from {kept.name!r}: {at}")
+                    self.used.add(copy.name)
+
     def finish(self):
         """Refuses tensors that nothing uses, then values that are not finite."""
+        self.copies()
         ignored = {self.prefix + name for name in UNUSED}
         for name, tensor in sorted(self.tensors.items()):
             if name not in self.used and name not in ignored:

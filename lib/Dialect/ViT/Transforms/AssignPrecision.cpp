@@ -81,14 +81,15 @@ LogicalResult AssignPrecisionPass::parseRules() {
   return success();
 }
 
-/// A linear of an encoder block ("b0.fc1"), and no gate: what fp8 and int8 are for.
+/// A linear of an encoder block ("b0.fc1"), and neither a gate nor the thin half of a low-rank difference: what fp8 and int8
+/// are for.
 bool isBlockLinear(Operation *op) {
   auto linear = dyn_cast<LinearOp>(op);
   if (!linear)
     return false;
   StringRef name = cast<StringAttr>(linear.getLayers()[0]).getValue();
   static const llvm::Regex block("^b[0-9]+\\.");
-  return block.match(name) && !name.contains("gate");
+  return block.match(name) && !name.contains("gate") && !name.contains(".diff.");
 }
 
 /// The largest amax of the op's operands, and whose it is.

@@ -2,10 +2,9 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
+#include "Epilogues.h"
 #include "Recipes.h"
 #include "vitrify/Dialect/ViT/Transforms/Passes.h"
-
-#include "mlir/IR/IRMapping.h"
 
 namespace vitrify::vit {
 #define GEN_PASS_DEF_FOLDQDQ
@@ -97,33 +96,10 @@ void FoldQDQPass::fold(Match m, RecipeBuilder &recipes) {
   });
   Value scale = RecipeBuilder::get(builder, loc, product);
 
-  SmallVector<Value> ins = {scale};
-  ins.append(op.getEpilogueIns().begin(), op.getEpilogueIns().end());
-  SmallVector<AffineMap> maps = {AffineMap::get(2, 0, {builder.getAffineDimExpr(1)}, op.getContext())};
-  llvm::append_range(maps, op.getMaps().getAsValueRange<AffineMapAttr>());
-  auto folded = LinearOp::create(builder, loc, op.getResultTypes(), m.input.getCodes(), m.weight.getCodes(), Value(), Value(),
-                                 op.getActive(), op.getLayers(), ins, builder.getAffineMapArrayAttr(maps),
-                                 builder.getI64IntegerAttr(1));
-  for (NamedAttribute attribute : op->getDiscardableAttrs())
-    folded->setAttr(attribute.getName(), attribute.getValue());
-  Region &region = folded.getEpilogue();
-  Block &block = region.emplaceBlock();
-  Value acc = block.addArgument(f32, loc), factor = block.addArgument(f32, loc);
-  builder.setInsertionPointToStart(&block);
-  Value scaled = arith::MulFOp::create(builder, loc, acc, factor);
-  if (op.getEpilogue().empty()) {
-    YieldOp::create(builder, loc, scaled);
-  } else {
-    Block &old = op.getEpilogue().front();
-    IRMapping mapping;
-    mapping.map(old.getArgument(0), scaled);
-    for (BlockArgument argument : old.getArguments().drop_front())
-      mapping.map(argument, block.addArgument(argument.getType(), loc));
-    for (Operation &inner : old)
-      builder.clone(inner, mapping);
-  }
-  op.replaceAllUsesWith(folded.getResults());
-  op.erase();
+  AffineMap column = AffineMap::get(2, 0, {builder.getAffineDimExpr(1)}, op.getContext());
+  prependToEpilogue(op, m.input.getCodes(), m.weight.getCodes(), scale, column, [&](OpBuilder &b, Value acc, Value factor) -> Value {
+    return arith::MulFOp::create(b, loc, acc, factor);
+  });
   for (DequantizeOp dead : {m.input, m.weight})
     if (dead->use_empty())
       dead.erase();

@@ -37,9 +37,13 @@ bool canJoin(LinearOp op) {
 /// linear stays apart from fc1's because it keeps its own precision.
 StringRef roleOf(LinearOp op) { return cast<StringAttr>(op.getLayers()[0]).getValue().rsplit('.').second; }
 
+/// What computes in another precision than the layer's own linears.
+bool isHelper(LinearOp op) {
+  return roleOf(op).contains("gate") || cast<StringAttr>(op.getLayers()[0]).getValue().contains(".diff.");
+}
+
 bool sameShape(LinearOp a, LinearOp b) {
-  bool aGate = roleOf(a).contains("gate"), bGate = roleOf(b).contains("gate");
-  return aGate == bGate && a.getInput() == b.getInput() && a.getMaps() == b.getMaps() &&
+  return isHelper(a) == isHelper(b) && a.getInput() == b.getInput() && a.getMaps() == b.getMaps() &&
          a.getWeight().getType().getElementType() == b.getWeight().getType().getElementType() &&
          cast<RankedTensorType>(a.getResult(0).getType()).getElementType() ==
              cast<RankedTensorType>(b.getResult(0).getType()).getElementType() &&

@@ -24,6 +24,65 @@ def MergeWeights : Pass<"vit-merge-weights", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"merged", "weights-merged", "weights that were equal to another one">];
 }
 
+def DeduplicateWeights : Pass<"vit-deduplicate-weights", "::mlir::ModuleOp"> {
+  let summary = "one stored weight for layers that have the same one";
+  let description = [{
+    Looks at the values in the checkpoint. Tensors of one type with the same bytes are read from the first of them, so that
+    vit-merge-weights sees equal recipes; across layers, files and models of a module. A matrix that is another one times a
+    number (or a number for each row), rounded to its type, becomes that one, and the number an epilogue's factor; linears
+    beside it get factors of 1, so that they still join. With a tolerance `low-rank`, a matrix that is another one plus a
+    difference of low rank becomes that one and two thin linears; the relative error (Frobenius) is at most the tolerance.
+
+    `linear(x, b)` with b = 0.5 a becomes
+    ```mlir
+    %y = vit.linear %x, %a ... epilogue(%ratio [(m, n) -> (n)] : tensor<8xf32>) group 1 {
+    ^bb0(%acc: f32, %factor: f32):
+      %0 = arith.mulf %acc, %factor : f32
+      vit.yield %0 : f32
+    }
+    ```
+    A source whose file is not there is left alone, with a remark. What was shared is appended to `vit.report`.
+  }];
+  let options = [
+    Option<"folder", "folder", "std::string", "\"\"", "where relative paths of sources start; none: where the module's file is">,
+    Option<"scaled", "scaled", "bool", "true", "share matrices that are equal up to a factor">,
+    Option<"lowRank", "low-rank", "double", "0.0", "largest relative error of a matrix replaced by another one and a difference of low rank; 0: none">
+  ];
+  let statistics = [Statistic<"shared", "tensors-shared", "tensors that another one stands for">,
+                    Statistic<"sharedBytes", "bytes-shared", "bytes of the checkpoint that are not stored">];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
+def PruneGates : Pass<"vit-prune-gates", "::mlir::ModuleOp"> {
+  let summary = "neurons that never do anything leave both linears of their MLP";
+  let description = [{
+    An MLP is one linear (two for a gated linear unit), elementwise ops, perhaps a gate of blocks, and a second linear. A
+    neuron leaves when its contribution is provably 0 for every input: its weights in the second linear are 0, its bounds
+    show that a ReLU never lets it through (the output of a norm has at most the length sqrt(K)), or a gate never chooses
+    its block (other blocks always score more). That changes no result; with one order of summation not even its rounding.
+
+    With `activity`, what calibration saw of the neurons (vitrify calibrate --activity), neurons that never fired leave too,
+    and with a `tolerance` those that the others can stand for: the second linear's weights are solved again so that its
+    output changes least (optimal brain surgeon), as long as its relative error over the calibration images is at most the
+    tolerance; the new weights go to a file beside the activity. Blocks of a gate leave whole. Neurons are kept in multiples
+    of 16. Weights that several layers share lose only what is dead in all. What left is appended to `vit.report`.
+
+    `%w1 : tensor<256x64xf32>` and `%w2 : tensor<64x256xf32>` with 100 dead neurons become
+    ```mlir
+    vit.weight @fc1.kept : tensor<160x64xf32> { ... vit.gather %0 axis 0 [0, 3, ...] ... }
+    vit.weight @fc2.kept : tensor<64x160xf32> { ... vit.gather %0 axis 1 [0, 3, ...] ... }
+    ```
+  }];
+  let options = [
+    Option<"folder", "folder", "std::string", "\"\"", "where relative paths of sources start; none: where the module's file is">,
+    Option<"activity", "activity", "std::string", "\"\"", "what calibration saw of the neurons; none: only what is provable">,
+    Option<"tolerance", "tolerance", "double", "0.0", "largest relative error of a second linear's output">
+  ];
+  let statistics = [Statistic<"prunedExact", "neurons-exact", "neurons that provably did nothing">,
+                    Statistic<"prunedApproximate", "neurons-approximate", "neurons that calibration speaks against">];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
 def FuseQKV : Pass<"vit-fuse-qkv", "::mlir::ModuleOp"> {
   let summary = "linears of one input become one linear";
   let description = [{
@@ -93,7 +152,7 @@ def ScheduleWeights : Pass<"vit-schedule-weights", "::mlir::ModuleOp"> {
   let summary = "orders weights by first use and drops those that nothing uses";
   let description = [{
     The order of vit.weight ops is the order in which the bundle stores and a run streams them. Weights that no entry
-    reaches are erased.
+    reaches are erased. A tensor of the checkpoint that ended up in several stored weights gets a remark with what that costs.
   }];
   let statistics = [Statistic<"dropped", "weights-dropped", "weights that nothing uses">];
 }

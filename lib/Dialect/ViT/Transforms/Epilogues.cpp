@@ -1,0 +1,44 @@
+//===- Epilogues.cpp - linears with one more step at the start of their epilogue -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+#include "Epilogues.h"
+
+#include "mlir/IR/IRMapping.h"
+
+using namespace mlir;
+using namespace vitrify::vit;
+
+LinearOp vitrify::vit::prependToEpilogue(LinearOp op, Value input, Value weight, Value operand, AffineMap map,
+                                         llvm::function_ref<Value(OpBuilder &, Value, Value)> step) {
+  Location loc = op.getLoc();
+  OpBuilder builder(op);
+  SmallVector<Value> ins = {operand};
+  ins.append(op.getEpilogueIns().begin(), op.getEpilogueIns().end());
+  SmallVector<AffineMap> maps = {map};
+  llvm::append_range(maps, op.getMaps().getAsValueRange<AffineMapAttr>());
+  auto made = LinearOp::create(builder, loc, op.getResultTypes(), input, weight, op.getXScales(), op.getWScales(),
+                               op.getActive(), op.getLayers(), ins, builder.getAffineMapArrayAttr(maps),
+                               builder.getI64IntegerAttr(1));
+  for (NamedAttribute attribute : op->getDiscardableAttrs())
+    made->setAttr(attribute.getName(), attribute.getValue());
+  Block &block = made.getEpilogue().emplaceBlock();
+  Value acc = block.addArgument(builder.getF32Type(), loc);
+  Value element = block.addArgument(getElementTypeOrSelf(operand.getType()), loc);
+  builder.setInsertionPointToStart(&block);
+  Value first = step(builder, acc, element);
+  if (op.getEpilogue().empty()) {
+    YieldOp::create(builder, loc, first);
+  } else {
+    Block &old = op.getEpilogue().front();
+    IRMapping mapping;
+    mapping.map(old.getArgument(0), first);
+    for (BlockArgument argument : old.getArguments().drop_front())
+      mapping.map(argument, block.addArgument(argument.getType(), loc));
+    for (Operation &inner : old)
+      builder.clone(inner, mapping);
+  }
+  op.replaceAllUsesWith(made.getResults());
+  op.erase();
+  return made;
+}
