@@ -34,17 +34,6 @@ SourceFiles::SourceFiles(ModuleOp module, StringRef folder) {
   }
 }
 
-std::optional<DType> vitrify::vit::dtypeOf(Type element) {
-  if (element.isF32()) return DType::F32;
-  if (element.isF16()) return DType::F16;
-  if (element.isBF16()) return DType::BF16;
-  if (isa<Float8E4M3FNType>(element)) return DType::F8E4M3;
-  if (isa<Float4E2M1FNType>(element)) return DType::F4E2M1;
-  if (element.isInteger(8)) return DType::I8;
-  if (element.isInteger(32)) return DType::I32;
-  return std::nullopt;
-}
-
 const TensorInfo *SourceFiles::find(ReadOp read) const {
   auto file = files.find(read.getSource().str());
   const TensorInfo *info = file == files.end() ? nullptr : file->second.find(read.getTensor().str());

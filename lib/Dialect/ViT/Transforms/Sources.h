@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "vitrify/Dialect/ViT/IR/ElementTypes.h"
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 #include "vitrify/Weights/SafeTensors.h"
 
@@ -33,9 +34,6 @@ private:
   std::map<std::string, SafeTensorsFile> files;
   std::map<std::string, std::string> reasons;
 };
-
-/// A value's element type as files name it; nothing for types that no file has.
-std::optional<DType> dtypeOf(mlir::Type element);
 
 /// The one vit.read that a weight consists of, but for casts and reshapes; null for other weights.
 ReadOp readOf(WeightOp weight);
