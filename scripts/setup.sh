@@ -32,6 +32,6 @@ if [[ ! -f $stamp || $(cat "$stamp") != "$key" || ! -x $venv/bin/python ]]; then
   mkdir -p build
   python3 -m venv "$venv"
   "$venv/bin/pip" install --quiet --disable-pip-version-check -r requirements.txt
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e python
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-build-isolation --no-deps -C wheel.cmake=false -e python
   printf '%s' "$key" >"$stamp"
 fi

@@ -21,7 +21,7 @@ import numpy as np
 
 from vitrify.errors import VitrifyError
 
-_BESIDE = Path(__file__).resolve().parents[2] / "build" / "lib" / "emulator" / "libcuda.so.1"
+_PLACES = [folder / "lib" / "emulator" / "libcuda.so.1" for folder in (Path(__file__).resolve().parents[2] / "build", Path(__file__).resolve().parent)]
 _MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _SHARED_WITHOUT_ASKING = 48 << 10
 _ALL_DEVICES = "RTX 4090,L4,H100,B200,RTX 5090"
@@ -65,11 +65,17 @@ class Result:
     message: str = ""
 
 
+def library():
+    """Path of the emulated driver: VITRIFY_EMULATED_CUDA, or that of this checkout's build, or of the installed package."""
+    given = os.environ.get("VITRIFY_EMULATED_CUDA")
+    return Path(given) if given else next((path for path in _PLACES if path.exists()), _PLACES[0])
+
+
 class _Driver:
     """The library, loaded once, and one context a chip."""
 
     def __init__(self):
-        path = os.environ.get("VITRIFY_EMULATED_CUDA") or str(_BESIDE)
+        path = str(library())
         try:
             self.library = ctypes.CDLL(path)
         except OSError as error:

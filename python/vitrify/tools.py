@@ -1,4 +1,4 @@
-"""Finds and runs the project's C++ tools: beside the package (build/bin of its checkout), or on PATH."""
+"""Finds and runs the project's C++ tools: from build/bin of the checkout, inside the installed package, or on PATH."""
 import os
 import shutil
 import subprocess
@@ -7,16 +7,17 @@ from pathlib import Path
 from vitrify.errors import VitrifyError
 
 BUILD_BIN = Path(__file__).resolve().parents[2] / "build" / "bin"
+PACKAGE_BIN = Path(__file__).resolve().parent / "bin"
 
 
 def find_tool(name):
     """Path of a tool such as vitrify-compile."""
-    beside = BUILD_BIN / name
-    if beside.is_file() and os.access(beside, os.X_OK):
-        return str(beside)
+    for beside in (BUILD_BIN / name, PACKAGE_BIN / name):
+        if beside.is_file() and os.access(beside, os.X_OK):
+            return str(beside)
     on_path = shutil.which(name)
     if on_path is None:
-        raise VitrifyError(f"{name} is neither in {BUILD_BIN} nor on PATH: build it with make build")
+        raise VitrifyError(f"{name} is neither in {BUILD_BIN}, nor in {PACKAGE_BIN}, nor on PATH: build it with make build")
     return on_path
 
 
