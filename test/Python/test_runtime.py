@@ -101,7 +101,7 @@ def test_strided_arrays_are_made_dense(program, pixels):
     (("x",), {"time_limit": -1}, "expected 0 or more seconds"),
 ])
 def test_what_is_refused(program, pixels, arguments, options, message):
-    given = tuple(pixels if a == "x" else a for a in arguments)
+    given = tuple(pixels if isinstance(a, str) and a == "x" else a for a in arguments)
     options = {k: pixels if isinstance(v, str) and v == "x" else v for k, v in options.items()}
     with pytest.raises(vitrify.VitrifyError, match=message) as raised:
         program.context().run(*given, **options)
