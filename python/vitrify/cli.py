@@ -1,4 +1,4 @@
-"""The command line: vitrify import | calibrate | compile | run | compare | bench."""
+"""The command line: vitrify import | calibrate | compile | run | compare | bench | completion."""
 import argparse
 import os
 import sys

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -184,11 +185,19 @@ def test_the_wheel_holds_the_runtime_alone(bundle, pixels, program, tmp_path):
     site = tmp_path / "site"
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-deps", "--target", site, wheel], check=True)
     np.save(tmp_path / "x.npy", pixels)
-    script = (f"import sys; sys.path.insert(0, {str(site)!r})\nimport numpy as np, vitrify, vitrify.tools\n"
+    # Without the checkout's own finder (-S); NumPy comes from the environment.
+    script = (f"import sys; sys.path[1:1] = [{str(site)!r}, {str(Path(np.__file__).parents[1])!r}]\nimport numpy as np, vitrify, vitrify.tools\n"
               f"assert vitrify.__file__.startswith({str(site)!r}), vitrify.__file__\n"
               f"y = vitrify.Program({str(bundle)!r})(np.load('x.npy')); np.save('y.npy', y)\n"
               f"assert vitrify.tools.find_tool('vitrify-run').startswith({str(site)!r})\n"
               f"vitrify.tools.run_tool('vitrify-run', [{str(bundle)!r}, '--input', 'x.npy', '--output', 'z.npy'])\n")
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-S", "-c", script], cwd=tmp_path, check=True)
     for name in ("y.npy", "z.npy"):
         np.testing.assert_array_equal(np.load(tmp_path / name), program(pixels))
+
+
+def test_completion_knows_the_commands():
+    script = subprocess.run([sys.executable, "-m", "vitrify", "completion", "bash"], capture_output=True, text=True, check=True).stdout
+    asked = "COMP_WORDS=(vitrify com) COMP_CWORD=1; _shtab_vitrify; echo ${COMPREPLY[@]}"
+    done = subprocess.run(["bash", "-c", f"{script}\n{asked}"], capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.split()) == ["compare", "compile", "completion"]

@@ -1,4 +1,4 @@
 """One module a command: NAME, HELP, DESCRIPTION, EXAMPLES, add_arguments(parser), run(options)."""
-from vitrify.commands import bench, calibrate, compare, compile, import_, run
+from vitrify.commands import bench, calibrate, compare, compile, completion, import_, run
 
-ALL = (import_, calibrate, compile, run, compare, bench)
+ALL = (import_, calibrate, compile, run, compare, bench, completion)
