@@ -21,7 +21,7 @@ OUT = HERE.parents[1] / "build" / "demo"
 PRECISIONS = ("f32", "bf16", "fp8")
 BATCH = 50
 GPU = "sm_89"     # the RTX 4090, L4 and L40S
-EMULATED = 20     # digits for the emulated GPU, which takes some milliseconds for each
+EMULATED = 50     # digits for the emulated GPU, some milliseconds each
 
 
 def step(text, start):

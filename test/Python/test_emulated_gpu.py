@@ -56,10 +56,10 @@ def test_f16_is_close_to_the_cpu(bundles):
 
 
 def test_batches_give_equal_bits(bundles):
-    """1, 4 and 40 images take the small, the middle and the large tile; each row's sum is the same."""
+    """1, 3 and 32 images take other tiles; each row's sum is the same."""
     root, made, _ = bundles
-    whole = logits(made["fp8"], root, "emulator:sm_89", 40, 40)
-    for batch in (1, 4):
+    whole = logits(made["fp8"], root, "emulator:sm_89", 32, 32)
+    for batch in (1, 3):
         assert np.array_equal(logits(made["fp8"], root, "emulator:sm_89", batch, 8), whole[:8])
 
 

@@ -50,7 +50,10 @@ Value GpuBuilder::fmin(Value x, Value y) { return create<arith::MinNumFOp>(x, y)
 Value GpuBuilder::exp2(Value x) { return intrinsic("llvm.nvvm.ex2.approx.ftz", f32(), {x}); }
 Value GpuBuilder::rsqrt(Value x) { return intrinsic("llvm.nvvm.rsqrt.approx.ftz.f", f32(), {x}); }
 Value GpuBuilder::rcp(Value x) { return intrinsic("llvm.nvvm.rcp.approx.ftz.f", f32(), {x}); }
-Value GpuBuilder::tanh(Value x) { return intrinsic("llvm.nvvm.tanh.approx.f", f32(), {x}); }
+Value GpuBuilder::tanh(Value x) {
+  // Approximate tanh is the one form that the back end has.
+  return create<LLVM::TanhOp>(f32(), x, LLVM::FastmathFlags::afn);
+}
 
 Value GpuBuilder::threadX() { return create<NVVM::ThreadIdXOp>(i32()); }
 Value GpuBuilder::blockX() { return create<NVVM::BlockIdXOp>(i32()); }

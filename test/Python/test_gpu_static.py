@@ -1,0 +1,110 @@
+"""The static judgement of GPU kernels: its estimates computed again from what it prints, its lines kept, and broken ones noticed."""
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+SCRIPT = ROOT / "benchmarks" / "gpu-static" / "gpu_static.py"
+# Data sheets: SMs, clock in GHz, FP8 and f16 multiply-adds a clock and SM (f32 accumulators), bytes a second, L2 bytes a clock and SM.
+CHIPS = {"RTX 4090": (128, 2.52, 512, 256, 1008e9, 16), "L4": (58, 2.04, 1024, 512, 300e9, 16), "L40S": (142, 2.52, 1024, 512, 864e9, 16)}
+
+
+def run(*arguments):
+    return subprocess.run([sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory):
+    out = tmp_path_factory.mktemp("static") / "out.json"
+    done = run("--models", "ViT-Ti", "--batches", "1,8", "--json", out)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    return json.loads(out.read_text()), done.stdout
+
+
+def test_resident_blocks_and_fill(judged):
+    """Occupancy by the limits of the programming guide: 1,536 threads, 65,536 registers by 256 a warp, 100 KiB with 1 KiB reserved a block, 24 blocks."""
+    for model in judged[0]:
+        for row in model["rows"]:
+            threads = row["block"][0]
+            warps = math.ceil(threads / 32)
+            registers = math.ceil(row["metrics"]["registers"] * 32 / 256) * 256 * warps
+            shared = math.ceil((row["shared_bytes"] + row["metrics"]["static_shared_bytes"] + 1024) / 128) * 128
+            resident = min(48 // warps, 65536 // registers, 100 * 1024 // shared, 24)
+            for chip, (sms, *_) in CHIPS.items():
+                e = row["estimates"][chip]
+                assert e["resident_blocks"] == resident
+                rounds = math.ceil(row["blocks"] / (sms * resident))
+                assert e["rounds"] == rounds
+                assert e["fill_share"] == pytest.approx(row["blocks"] / (rounds * sms * resident))
+
+
+def test_no_estimate_beats_the_chip(judged):
+    """No launch is faster than its useful products on all tensor cores, or than its bytes from memory."""
+    for model in judged[0]:
+        for row in model["rows"]:
+            useful = row["metrics"].get("macs_per_row", 0) * model["batch"] * {"head": 1, "embed.patch": 196}.get(row["role"], 197)
+            for chip, (sms, clock, f8, f16, bandwidth, _) in CHIPS.items():
+                rate = f8 if row["built"] == "f8" else f16
+                assert row["estimates"][chip]["us"] >= useful / (sms * rate * clock * 1e3)
+                assert row["estimates"][chip]["us"] >= row["bytes"] / bandwidth * 1e6
+
+
+def test_tensor_cycles_by_hand(judged):
+    """Of the busiest SM: its blocks times the products of a block, padding included, over the rate; a SM with fewer than 4 warps has that share of it."""
+    checked = 0
+    for model in judged[0]:
+        for row in model["rows"]:
+            macs = row["metrics"].get("block_macs")
+            if not macs:
+                continue
+            for chip, (sms, _, f8, f16, *_) in CHIPS.items():
+                e = row["estimates"][chip]
+                slots = sms * e["resident_blocks"]
+                busiest = row["blocks"] // slots * e["resident_blocks"] + math.ceil(row["blocks"] % slots / sms)
+                warps = min(e["resident_blocks"], busiest) * row["block"][0] // 32
+                rate = (f8 if row["built"] == "f8" else f16) * min(4, warps) / 4
+                assert e["tensor_cycles"] == pytest.approx(busiest * macs / rate, rel=1e-9), (row["role"], chip)
+                checked += 1
+    assert checked >= 2 * 6 * 3
+
+
+def test_the_emulator_agrees_about_the_work(judged):
+    for model in judged[0]:
+        for row in model["rows"]:
+            if "block_macs" in row["metrics"]:
+                assert row["emulated"]["macs"] == pytest.approx(row["metrics"]["block_macs"] * row["blocks"], rel=2e-3)
+            assert row["emulated"]["shared_wavefronts"] >= row["emulated"]["shared_least"]
+
+
+def test_totals_are_sums(judged):
+    for model in judged[0]:
+        for chip in CHIPS:
+            kernels = sum(row["times"] * row["estimates"][chip]["us"] for row in model["rows"])
+            assert model["totals"][chip]["kernels_ms"] == pytest.approx(kernels / 1e3)
+            roles = [row["role"] for row in model["rows"] if row["times"] == 12]
+            assert sorted(roles) == sorted(["norm1", "qkv", "attention", "proj", "norm2", "fc1", "fc2"])
+
+
+def test_a_line_that_is_not_kept_fails(judged, tmp_path):
+    lines = {f"ViT-Ti/1/{chip}": {"linears_ms": judged[0][0]["totals"][chip]["linears_ms"] * 0.9} for chip in CHIPS}
+    (tmp_path / "recorded.json").write_text(json.dumps(lines))
+    done = run("--models", "ViT-Ti", "--batches", "1", "--quiet", "--no-emulator", "--recorded", tmp_path / "recorded.json")
+    assert done.returncode == 1 and done.stdout.count("FAIL: ViT-Ti/1/") == 3
+
+
+def test_recording_keeps_this_runs_lines(judged, tmp_path):
+    path = tmp_path / "recorded.json"
+    assert run("--models", "ViT-Ti", "--batches", "1", "--quiet", "--no-emulator", "--recorded", path, "--record").returncode == 0
+    assert json.loads(path.read_text())["ViT-Ti/1/L4"]["kernels_ms"] == pytest.approx(judged[0][0]["totals"]["L4"]["kernels_ms"], rel=1e-3)
+
+
+def test_triton_is_there_or_said_to_be_missing(judged):
+    assert judged[1].startswith("Triton")
+
+
+def test_unknown_models_are_refused():
+    done = run("--models", "ViT-Q")
+    assert done.returncode == 1 and "unknown model" in done.stderr
