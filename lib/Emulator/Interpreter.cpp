@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 #include <cstring>
 
 namespace vitrify::emulator {
@@ -195,6 +196,7 @@ RunResult runWarp(Warp &w, int64_t slice) {
   PcCounts *counts = worker.counts.data();
   const bool counting = w.counting;
   w.event = false;
+  bool first = true; // the first block runs whole, however long it is, or a slice shorter than it would never end
 
   while (true) {
     if (w.groups.empty())
@@ -265,6 +267,10 @@ RunResult runWarp(Warp &w, int64_t slice) {
       case Kind::Label: {
         slice -= int64_t(i.imm);
         w.ticks += i.imm;
+        if (std::exchange(first, false)) {
+          ++pc;
+          break;
+        }
         if (slice <= turnEnd || (others && depth + program.infos[pc].priority >= other)) {
           // Either the turn is over or another group is at the same or an earlier block.
           if (slice <= 0 || others) {

@@ -115,6 +115,15 @@ def function_text(name, case):
     return f"{weights}func.func @{name}({', '.join(arguments)}) {{\n{body}  {case.op}\n  return\n}}\n"
 
 
+def yielded(value, dtype):
+    """Text that narrows %value (f32) to the result's type and yields it."""
+    name = {F16: "f16", BF16: "bf16", E4M3: "f8E4M3FN"}.get(dtype)
+    if name is None:
+        return f"vit.yield {value} : f32"
+    convert = f"vit.convert {value} sat" if dtype == E4M3 else f"arith.truncf {value}"
+    return f"%narrow = {convert} : f32 to {name}\n    vit.yield %narrow : {name}"
+
+
 class Kernels:
     """The kernels of all cases for one target: PTX, and how each is launched."""
 

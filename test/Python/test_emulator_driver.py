@@ -237,6 +237,16 @@ def test_python_refuses():
     assert caught.value.result.faults > 0 and caught.value.result.error == 700
 
 
+def test_a_block_longer_than_any_slice_ends():
+    body = "add.s32 %r1, %r1, 1;\n" * 3000
+    text = (".version 8.4\n.target sm_89\n.address_size 64\n.visible .entry long(.param .u64 p) {\n.reg .b32 %r<3>;\n.reg .b64 %rd<2>;\n"
+            f"ld.param.u64 %rd1, [p];\nmov.u32 %r1, 0;\n{body}st.global.u32 [%rd1], %r1;\nret;\n}}\n")
+    for seed in range(3):
+        out = np.zeros(1, np.int32)
+        emulator.run(text, "long", 1, 1, [out], seed=seed, max_instructions=10000)
+        assert out[0] == 3000
+
+
 def test_views_share_an_array():
     x, y = np.arange(16, dtype=np.float32), np.zeros(8, np.float32)
     result = emulator.run(PTX, "axpy", 1, 32, [8, 1.0, emulator.View(x, 32), y])

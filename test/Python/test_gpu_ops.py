@@ -1,18 +1,9 @@
 """GPU kernels of single ops on the emulator against numpy in f64: linears, layer norms, patch embeddings."""
 import numpy as np
 import pytest
-from gpu_ops import BF16, E4M3, F16, F32, Case, Result, Weight, check, f64, kind, normal, refused, rows, sum_bound
+from gpu_ops import BF16, E4M3, F16, F32, Case, Result, Weight, check, f64, kind, normal, refused, rows, sum_bound, yielded
 
 IDS = {F16: "f16", BF16: "bf16", E4M3: "f8"}
-
-
-def yielded(value, dtype):
-    """Text that narrows %value (f32) to the result's type and yields it."""
-    name = {F16: "f16", BF16: "bf16", E4M3: "f8E4M3FN"}.get(dtype)
-    if name is None:
-        return f"vit.yield {value} : f32"
-    convert = f"vit.convert {value} sat" if dtype == E4M3 else f"arith.truncf {value}"
-    return f"%narrow = {convert} : f32 to {name}\n    vit.yield %narrow : {name}"
 
 
 def linear_case(m, n, k, dtype, out=F32, seed=0):

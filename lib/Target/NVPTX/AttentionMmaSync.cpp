@@ -1,18 +1,21 @@
-//===- AttentionMmaSync.cpp - flash attention on 16-bit mma.sync -===//
+//===- AttentionMmaSync.cpp - flash attention on 16-bit mma.sync (sm_80 and newer) -===//
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
-// A block of four warps has 64 query rows of one head and segment, 16 a warp; queries stay in registers. Keys and values
-// come in tiles of 64 rows through a two-stage cp.async pipeline. A tile is worked off 16 keys at a time, and keys past
-// the segment's end are skipped by 16, so 197 tokens cost 208 x 208. Softmax is kept online in base 2.
+// A warp has 16 query rows; queries stay in registers, keys and values come in tiles through a three-stage cp.async
+// pipeline, as rows that eight lanes of an ldmatrix read from eight different banks. Keys are worked off in blocks of 16,
+// heads in 16 columns and a last 8, so 197 tokens cost 208 x 208 and a head of 72 costs 72.
 //
-// Rows in shared memory are an odd number of 16-byte chunks long, which is what lets the eight rows of an ldmatrix tile
-// fall into different banks without a swizzle, for any head dimension.
+// Up to 256 keys: all tiles of keys first, the scores of a row in registers, one softmax, then all tiles of values.
+// More: a tile has keys and values, the softmax is kept online in base 2 and rescaled once a tile. Tiles that every row of
+// the warp sees whole are not masked; the others go by blocks of 16 that are masked, or skipped when nothing is seen.
 // Source of the scheme: Dao, FlashAttention-2, 2023.
 //===----------------------------------------------------------------------===//
-#include "Family.h"
+#include "AttentionMmaSync.h"
 
 #include "mlir/Dialect/SCF/IR/SCF.h"
+
+#include <numeric>
 
 using namespace mlir;
 using namespace vitrify;
@@ -20,98 +23,14 @@ using namespace vitrify::nvptx;
 
 namespace {
 
-constexpr int kWarps = 4, kRows = 16 * kWarps, kKeys = 64, kStages = 2;
 constexpr float kLog2E = 1.44269504088896f;
 constexpr float kMasked = -1.0e30f; // far below any score, far above the end of f32
 
-int paddedHead(int64_t head) { return (head + 15) / 16 * 16; }
-/// Bytes of a row in shared memory: the padded head, made an odd number of chunks.
-int rowBytes(int64_t head) { return (paddedHead(head) * 2 / 16 | 1) * 16; }
-int tileBytes(int64_t head) { return kKeys * rowBytes(head); }
-
-bool supports(Operation *operation, const TargetRow &, std::string &reason) {
-  auto op = cast<vit::AttentionOp>(operation);
-  Type element = op.getQuery().getType().getElementType();
-  if (!element.isF16() && !element.isBF16()) {
-    llvm::raw_string_ostream(reason) << "attention on " << element;
-    return false;
-  }
-  if (op.getKey().getType().getElementType() != element || op.getValue().getType().getElementType() != element) {
-    reason = "attention on operands of different types";
-    return false;
-  }
-  int64_t head = op.getHeadDim();
-  if (head > 128 || head % 8 != 0) {
-    reason = "a head dimension of " + std::to_string(head) + " (multiples of 8 up to 128)";
-    return false;
-  }
-  auto args = argumentsOf(op, reason);
-  if (failed(args))
-    return false;
-  for (unsigned i : {0u, 1u, 2u})
-    if (args->rowStride[i] % 8 != 0) {
-      reason = "rows of q, k and v that are no multiple of 16 bytes";
-      return false;
-    }
-  if (!op.getUniform() && !op.getCuSeqlensQ()) {
-    reason = "attention without segments";
-    return false;
-  }
-  if (op.getGroup() > 1) {
-    reason = "an epilogue over groups of columns";
-    return false;
-  }
-  return supportsEpilogue(op, reason);
-}
-
-std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
-  auto op = cast<vit::AttentionOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
-  KernelSpec spec;
-  spec.key = std::string(row.name) + " " + keyOf(op, args);
-  spec.precision = op.getQuery().getType().getElementType().isF16() ? "f16" : "bf16";
-  spec.name = kernelName("attention_" + spec.precision + "_" + std::to_string(op.getHeadDim()), spec.key);
-  spec.layerKind = "attention";
-  spec.operands = args.operands;
-  spec.scalars = {{false, 0, 0}, {false, 1, 0}};
-  using K = PlanExpr::Kind;
-  PlanExpr rows = PlanExpr::symbol(0);
-  if (op.getUniform()) {
-    int64_t q = *op.getUniform();
-    int64_t blocks = (q + kRows - 1) / kRows;
-    // A shared query (probe) has one segment's rows; the segments are those of the keys.
-    bool probe = op.getQuery().getType().getDimSize(0) == q && op.getKvUniform();
-    PlanExpr segments = probe ? PlanExpr::binary(K::FloorDiv, PlanExpr::symbol(1), PlanExpr(int64_t(*op.getKvUniform())))
-                              : PlanExpr::binary(K::FloorDiv, rows, PlanExpr(q));
-    spec.grid[0] = PlanExpr::binary(K::Mul, segments, PlanExpr(blocks));
-    // Rows and keys are worked off 16 at a time; every head has blocks of its own.
-    int64_t keys = op.getKvUniform().value_or(q), head = op.getHeadDim();
-    if (!probe && !op.getCausal()) {
-      spec.facts["macs_per_row"] = 2 * int64_t(op.getHeads()) * keys * head;
-      spec.facts["block_macs"] = 2 * ((q + 15) / 16 * 16) * ((keys + 15) / 16 * 16) * paddedHead(head) / blocks;
-      spec.facts["block_copy_bytes"] = (2 * keys + std::min<int64_t>(kRows, q)) * head * 2;
-    }
-  } else {
-    unsigned cu = op.getCuSeqlensQMutable().begin()->getOperandNumber();
-    spec.scalars.push_back({false, cu, 0});
-    // Every segment has at most floor(rows / 64) full blocks in sum, and one that is not full.
-    spec.grid[0] = PlanExpr::binary(K::Add, PlanExpr::binary(K::FloorDiv, rows, PlanExpr(kRows)),
-                                    PlanExpr::binary(K::Sub, PlanExpr::symbol(2), PlanExpr(1)));
-  }
-  spec.grid[1] = PlanExpr(int64_t(op.getHeads()));
-  spec.block = 32 * kWarps;
-  spec.sharedBytes = kStages * 2 * tileBytes(op.getHeadDim());
-  spec.facts["stages"] = kStages;
-  spec.facts["stage_bytes"] = 2 * tileBytes(op.getHeadDim());
-  spec.dispatch = rows;
-  return {spec};
-}
-
 class AttentionBuilder {
 public:
-  AttentionBuilder(GpuBuilder &g, vit::AttentionOp op, const Arguments &args, ValueRange scalars, ValueRange pointers)
-      : g(g), op(op), args(args), scalars(scalars), pointers(pointers), head(op.getHeadDim()),
+  AttentionBuilder(GpuBuilder &g, vit::AttentionOp op, const AttentionTile &tile, const Arguments &args, ValueRange scalars,
+                   ValueRange pointers)
+      : g(g), op(op), t(tile), args(args), scalars(scalars), pointers(pointers),
         bf16(op.getQuery().getType().getElementType().isBF16()) {}
   void build();
 
@@ -121,23 +40,59 @@ private:
     SmallVector<Value> output;         // by 8-column fragment: c0..c3
     SmallVector<Value> flat() const;
     static Softmax of(ValueRange values);
+    static Softmax start(GpuBuilder &g, const AttentionTile &t);
   };
 
-  Value argument(Value operand, unsigned number) { return pointers[args.ofOperand[number]]; }
+  // Where the block's rows are.
   void findSegment();
+  void findSegmentByTable();
+
+  // Copies to shared memory.
+  void prepareCopies();
+  void copyRows(Value target, unsigned operand, Value firstRow, Value head, Value count, int rows);
+  void copyTile(Value target, unsigned operand, Value tile, Value count, int rows);
+  void copyQuery();
+
+  // Tensor core.
+  std::array<Value, 4> load4(Value base, ArrayRef<Value> offsets, int step, int row, bool transpose);
+  std::array<Value, 2> load2(Value base, Value offset, int row, bool transpose);
+  void mma(SmallVectorImpl<Value> &acc, unsigned at, ArrayRef<Value> a, ArrayRef<Value> b);
   void loadQuery();
-  void issueTile(Value tile, Value stage);
-  Softmax step(const Softmax &in, Value firstKey, Value keyOffset, Value stage);
-  void mma(SmallVectorImpl<Value> &acc, unsigned at, ArrayRef<Value> a, Value b0, Value b1);
+  SmallVector<Value> scores(Value keys, int block);
+  void accumulate(SmallVectorImpl<Value> &output, ArrayRef<Value> scores, Value values, int block);
+
+  // Softmax.
   Value visible(Value key, Value row);
+  void mask(SmallVectorImpl<Value> &scores, Value firstKey);
+  Softmax step(const Softmax &in, Value firstKey, Value stage, int firstBlock, int blocks, bool masked);
+  std::array<Value, 2> softmax(SmallVectorImpl<SmallVector<Value>> &scores, int keys);
+  Value rowMaximum(Value v);
+  SmallVector<Value> fragment(ArrayRef<Value> p);
+  bool negativeScale() { return op.getScale().isNegative(); }
+  Value scale() { return g.fconst(static_cast<float>(op.getScale().convertToDouble()) * kLog2E); }
+  /// What is left to multiply scores with, in base 2.
+  Value factor() { return negativeScale() ? g.fconst(1.0f) : scale(); }
+
+  void onePass(bool works);
+  void online();
+  Value stageAt(int64_t stage) { return g.gep(shared, stage * t.stageBytes()); }
   void store(const Softmax &state);
   void store(EpilogueEmitter &epilogue, Value row, Value column, ArrayRef<Value> values);
 
+  template <typename Body> void when(Value condition, Body body) {
+    auto ifOp = g.create<scf::IfOp>(condition, /*withElseRegion=*/false);
+    OpBuilder::InsertionGuard guard(g.b);
+    g.b.setInsertionPointToStart(ifOp.thenBlock());
+    body();
+  }
+  Softmax choose(Value condition, const Softmax &otherwise, llvm::function_ref<Softmax()> then,
+                 llvm::function_ref<Softmax()> other = nullptr);
+
   GpuBuilder &g;
   vit::AttentionOp op;
+  const AttentionTile &t;
   const Arguments &args;
   ValueRange scalars, pointers;
-  int64_t head;
   bool bf16;
 
   Value shared, tid, lane, warp;
@@ -145,7 +100,16 @@ private:
   Value queryFirst, queryCount, queryBlock; // rows of the segment, and the block's first row in it
   Value keyFirst, keyCount;
   Value outputFirst;                        // where the segment's results start (a probe's differ from its queries)
-  SmallVector<std::array<Value, 4>> query;  // A fragments by 16 columns
+  Value warpRow;                            // the warp's first row in the segment
+  /// A chunk that this thread copies of any tile.
+  struct Copy {
+    Value row, column, target; // row of the tile, bytes in it, bytes in shared memory
+    int further;               // rows to add to all of them
+  };
+  SmallVector<Copy> copies;
+  SmallVector<Value> keyOffsets, valueOffsets; // of the lane's ldmatrix row, by 16 columns of the head
+  Value lastOffset;                         // of the last 8 columns
+  SmallVector<SmallVector<Value>> query;    // A fragments by 16 columns, of 2 registers for the last 8
 };
 
 SmallVector<Value> AttentionBuilder::Softmax::flat() const {
@@ -156,25 +120,48 @@ SmallVector<Value> AttentionBuilder::Softmax::flat() const {
 AttentionBuilder::Softmax AttentionBuilder::Softmax::of(ValueRange v) {
   return {{v[0], v[1]}, {v[2], v[3]}, SmallVector<Value>(v.drop_front(4))};
 }
+AttentionBuilder::Softmax AttentionBuilder::Softmax::start(GpuBuilder &g, const AttentionTile &t) {
+  Value none = g.fconst(kMasked), zero = g.fconst(0.0f);
+  return {{none, none}, {zero, zero}, SmallVector<Value>(t.chunks() * 4, zero)};
+}
+
+AttentionBuilder::Softmax AttentionBuilder::choose(Value condition, const Softmax &otherwise,
+                                                   llvm::function_ref<Softmax()> then, llvm::function_ref<Softmax()> other) {
+  SmallVector<Value> before = otherwise.flat();
+  auto ifOp = g.create<scf::IfOp>(ValueRange(before).getTypes(), condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(g.b);
+  g.b.setInsertionPointToStart(ifOp.thenBlock());
+  SmallVector<Value> yes = then().flat();
+  g.create<scf::YieldOp>(yes);
+  g.b.setInsertionPointToStart(ifOp.elseBlock());
+  SmallVector<Value> no = other ? other().flat() : before;
+  g.create<scf::YieldOp>(no);
+  return Softmax::of(ifOp.getResults());
+}
+
+//===----------------------------------------------------------------------===//
+// Segments
+//===----------------------------------------------------------------------===//
 
 void AttentionBuilder::findSegment() {
-  Value block = g.blockX();
-  if (op.getUniform()) {
-    int64_t q = *op.getUniform(), k = op.getKvUniform().value_or(q);
-    int64_t blocks = (q + kRows - 1) / kRows;
-    Value segment = g.div(block, blocks);
-    bool probe = op.getQuery().getType().getDimSize(0) == q && op.getKvUniform();
-    outputFirst = g.mul(segment, q);
-    queryFirst = probe ? g.c32(0) : outputFirst;
-    queryCount = g.c32(q);
-    queryBlock = g.mul(g.sub(block, g.mul(segment, blocks)), kRows);
-    keyFirst = g.mul(segment, k);
-    keyCount = g.c32(k);
-    return;
-  }
+  if (!op.getUniform())
+    return findSegmentByTable();
+  int64_t q = *op.getUniform(), k = op.getKvUniform().value_or(q);
+  int64_t blocks = (q + t.rows() - 1) / t.rows();
+  Value segment = g.div(g.blockX(), blocks);
+  bool probe = op.getQuery().getType().getDimSize(0) == q && op.getKvUniform();
+  outputFirst = g.mul(segment, q);
+  queryFirst = probe ? g.c32(0) : outputFirst;
+  queryCount = g.c32(q);
+  queryBlock = g.mul(g.sub(g.blockX(), g.mul(segment, blocks)), t.rows());
+  keyFirst = g.mul(segment, k);
+  keyCount = g.c32(k);
+}
+
+void AttentionBuilder::findSegmentByTable() {
   // Walk over the segments until their blocks reach this one; past the last, the count is 0 and nothing is done.
   unsigned numberQ = op.getCuSeqlensQMutable().begin()->getOperandNumber();
-  Value cu = pointers[args.ofOperand[numberQ]];
+  Value cu = pointers[args.ofOperand[numberQ]], block = g.blockX();
   Value segments = g.sub(g.trunc32(scalars[2]), g.c32(1));
   auto at = [&](Value table, Value i) { return g.load(g.i32(), g.gep(table, g.mul(g.zext64(i), 4)), 4); };
   auto loop = g.create<scf::ForOp>(g.c32(0), segments, g.c32(1), ValueRange{g.c32(0), g.c32(0), g.c32(-1)});
@@ -184,9 +171,9 @@ void AttentionBuilder::findSegment() {
     Value i = loop.getInductionVar();
     ValueRange state = loop.getRegionIterArgs(); // blocks so far, first row in the segment, segment
     Value length = g.sub(at(cu, g.add(i, 1)), at(cu, i));
-    Value end = g.add(state[0], g.div(g.add(length, kRows - 1), kRows));
+    Value end = g.add(state[0], g.div(g.add(length, t.rows() - 1), t.rows()));
     Value here = g.andi(g.create<arith::CmpIOp>(arith::CmpIPredicate::sge, block, state[0]).getResult(), g.slt(block, end));
-    Value row = g.mul(g.sub(block, state[0]), kRows);
+    Value row = g.mul(g.sub(block, state[0]), t.rows());
     g.create<scf::YieldOp>(ValueRange{end, g.select(here, row, state[1]), g.select(here, i, state[2])});
   }
   Value segment = loop.getResult(2);
@@ -205,75 +192,149 @@ void AttentionBuilder::findSegment() {
   }
 }
 
-void AttentionBuilder::loadQuery() {
-  Value row0 = g.add(g.add(queryBlock, g.mul(warp, 16)), g.shr(lane, 2));
-  Value base = argument(op.getQuery(), 0);
-  for (int k = 0; k < paddedHead(head); k += 16) {
-    std::array<Value, 4> fragment;
-    for (int r = 0; r < 4; ++r) {
-      // a0: row g, columns 2t; a1: row g + 8; a2: row g, columns 2t + 8; a3: row g + 8.
-      Value row = g.add(row0, (r & 1) * 8);
-      int column = k + (r >> 1) * 8;
-      if (column >= head) {
-        fragment[r] = g.c32(0);
-        continue;
-      }
-      Value inside = g.slt(row, queryCount);
-      Value source = g.add(queryFirst, g.select(inside, row, g.c32(0)));
-      Value element = g.add(g.mul(g.zext64(source), args.rowStride[0]),
-                            g.zext64(g.add(g.add(g.mul(headIndex, head), g.mul(g.andi(lane, 3), 2)), column)));
-      Value word = g.load(g.i32(), g.gep(base, g.mul(element, 2)), 4);
-      fragment[r] = g.select(inside, word, g.c32(0));
+//===----------------------------------------------------------------------===//
+// Copies to shared memory
+//===----------------------------------------------------------------------===//
+
+/// The chunks that this thread copies of any tile, and the lane's rows of ldmatrix.
+void AttentionBuilder::prepareCopies() {
+  auto swizzle = [&](Value row) { return t.chunks() == 4 ? g.andi(g.shr(row, 1), 3) : g.andi(row, 7); };
+  auto offset = [&](Value row, Value chunk) {
+    return g.add(g.mul(row, t.rowBytes()), g.mul(t.swizzled() ? g.xori(chunk, swizzle(row)) : chunk, 16));
+  };
+  // When a row is copied by so many threads that their places repeat, a copy is another one's, some rows further.
+  int rows = std::max(t.keys, t.rows()), step = t.threads() / t.chunks();
+  int period = t.threads() % t.chunks() == 0 ? 8 / std::gcd(8, step) : INT_MAX;
+  for (int i = 0; i * t.threads() < rows * t.chunks(); ++i) {
+    if (i >= period) {
+      int past = i / period * period;
+      copies.push_back(copies[i - past]);
+      copies.back().further = past * step;
+      continue;
     }
-    query.push_back(fragment);
+    Value chunk = g.add(tid, i * t.threads()), row = g.div(chunk, t.chunks()), column = g.rem(chunk, t.chunks());
+    copies.push_back({row, g.mul(column, 16), offset(row, column), 0});
   }
+  Value lane8 = g.andi(lane, 7), matrix = g.shr(lane, 3), odd = g.andi(matrix, 1), second = g.shr(matrix, 1);
+  // Matrices of k: (keys 0-7, columns 0-7), (0-7, 8-15), (8-15, 0-7), (8-15, 8-15).
+  // Matrices of q and of v, transposed: (rows 0-7, columns 0-7), (8-15, 0-7), (0-7, 8-15), (8-15, 8-15).
+  Value key = offset(g.add(lane8, g.shl(second, 3)), odd), value = offset(g.add(lane8, g.shl(odd, 3)), second);
+  for (int step = 0; step < t.chunks() / 2; ++step) {
+    auto along = [&](Value at) { return t.swizzled() ? (step ? g.xori(at, g.c32(step * 32)) : at) : g.add(at, step * 32); };
+    keyOffsets.push_back(along(key));
+    valueOffsets.push_back(along(value));
+  }
+  if (t.chunks() % 2)
+    lastOffset = g.add(g.mul(g.andi(lane, 15), t.rowBytes()), (t.chunks() - 1) * 16);
 }
 
-void AttentionBuilder::issueTile(Value tile, Value stage) {
-  int chunks = paddedHead(head) / 8; // of a row; those past the head are filled with zeros
-  Value kvHead = g.div(headIndex, int64_t(op.getHeads() / op.getKvHeads()));
-  Value stageBase = g.gep(shared, g.mul(stage, 2 * tileBytes(head)));
-  for (int matrix = 0; matrix < 2; ++matrix) {
-    Value base = argument(matrix == 0 ? Value(op.getKey()) : Value(op.getValue()), 1 + matrix);
-    int64_t stride = args.rowStride[1 + matrix];
-    int total = kKeys * chunks;
-    for (int first = 0; first < total; first += 32 * kWarps) {
-      Value chunk = g.add(tid, first);
-      Value row = g.div(chunk, chunks), column = g.rem(chunk, chunks);
-      auto copy = [&] {
-        Value key = g.add(g.mul(tile, kKeys), row);
-        Value inside = g.andi(g.slt(key, keyCount), g.slt(column, g.c32(head / 8)));
-        Value source = g.add(keyFirst, g.select(inside, key, g.c32(0)));
-        Value element = g.add(g.mul(g.zext64(source), stride),
-                              g.zext64(g.add(g.mul(kvHead, head), g.mul(g.select(inside, column, g.c32(0)), 8))));
-        Value target = g.gep(stageBase, g.add(g.add(g.mul(row, rowBytes(head)), g.mul(column, 16)), matrix * tileBytes(head)));
-        g.cpAsync16(target, g.gep(base, g.mul(element, 2)), g.select(inside, g.c32(16), g.c32(0)));
-      };
-      if (first + 32 * kWarps <= total) {
-        copy();
-        continue;
+/// Copies `rows` rows of a head from `firstRow` on, `count` of which exist (null: all); the others become zeros.
+void AttentionBuilder::copyRows(Value target, unsigned operand, Value firstRow, Value head, Value count, int rows) {
+  Value base = g.gep(pointers[args.ofOperand[operand]],
+                     g.mul(g.add(g.mul(g.zext64(firstRow), args.rowStride[operand]), g.zext64(g.mul(head, t.head))), 2));
+  int64_t total = rows * t.chunks(), stride = args.rowStride[operand] * 2;
+  for (int i = 0; i * t.threads() < total; ++i) {
+    const Copy &c = copies[i];
+    auto copy = [&] {
+      Value source = g.gep(g.gep(base, g.zext64(g.add(g.mul(c.row, stride), c.column))), c.further * stride), bytes = g.c32(16);
+      if (count) {
+        Value inside = g.slt(g.add(c.row, c.further), count);
+        source = g.select(inside, source, base);
+        bytes = g.select(inside, bytes, g.c32(0));
       }
-      auto ifOp = g.create<scf::IfOp>(g.slt(chunk, g.c32(total)), /*withElseRegion=*/false);
-      OpBuilder::InsertionGuard guard(g.b);
-      g.b.setInsertionPointToStart(ifOp.thenBlock());
+      g.cpAsync16(g.gep(g.gep(target, c.target), c.further * t.rowBytes()), source, bytes);
+    };
+    if ((i + 1) * t.threads() <= total)
       copy();
-    }
+    else
+      when(g.slt(g.add(tid, i * t.threads()), g.c32(total)), copy);
   }
 }
 
-void AttentionBuilder::mma(SmallVectorImpl<Value> &acc, unsigned at, ArrayRef<Value> a, Value b0, Value b1) {
+void AttentionBuilder::copyTile(Value target, unsigned operand, Value tile, Value count, int rows) {
+  Value kvHead = g.div(headIndex, int64_t(op.getHeads() / op.getKvHeads()));
+  copyRows(target, operand, g.add(keyFirst, g.mul(tile, t.keys)), kvHead, count, rows);
+}
+
+void AttentionBuilder::copyQuery() {
+  copyRows(stageAt(t.stages - 1), 0, g.add(queryFirst, queryBlock), headIndex, g.sub(queryCount, queryBlock), t.rows());
+}
+
+//===----------------------------------------------------------------------===//
+// Tensor core
+//===----------------------------------------------------------------------===//
+
+std::array<Value, 4> AttentionBuilder::load4(Value base, ArrayRef<Value> offsets, int step, int row, bool transpose) {
+  return g.ldmatrix4(g.gep(g.gep(base, offsets[step]), row * t.rowBytes()), transpose);
+}
+
+std::array<Value, 2> AttentionBuilder::load2(Value base, Value offset, int row, bool transpose) {
+  auto type = LLVM::LLVMStructType::getLiteral(g.b.getContext(), {g.i32(), g.i32()});
+  Value both = g.intrinsic(transpose ? "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x2.trans.b16"
+                                     : "llvm.nvvm.ldmatrix.sync.aligned.m8n8.x2.b16",
+                           type, {g.gep(g.gep(base, offset), row * t.rowBytes())});
+  return {g.extract(both, 0), g.extract(both, 1)};
+}
+
+/// acc[at..at + 3] += a b, over 16 of K, or 8 when a has two registers and b one.
+void AttentionBuilder::mma(SmallVectorImpl<Value> &acc, unsigned at, ArrayRef<Value> a, ArrayRef<Value> b) {
   auto type = LLVM::LLVMStructType::getLiteral(g.b.getContext(), {g.f32(), g.f32(), g.f32(), g.f32()});
   SmallVector<Value> operands(a);
-  operands.append({b0, b1});
+  operands.append(b.begin(), b.end());
   if (!bf16)
     for (Value &v : operands)
       v = g.create<LLVM::BitcastOp>(VectorType::get(2, g.b.getF16Type()), v);
   for (int r = 0; r < 4; ++r)
     operands.push_back(acc[at + r]);
-  Value d = g.intrinsic(bf16 ? "llvm.nvvm.mma.m16n8k16.row.col.bf16" : "llvm.nvvm.mma.m16n8k16.row.col.f32.f32", type, operands);
+  std::string name = std::string("llvm.nvvm.mma.m16n8k") + (a.size() == 2 ? "8" : "16") + ".row.col." + (bf16 ? "bf16" : "f32.f32");
+  Value d = g.intrinsic(name, type, operands);
   for (int r = 0; r < 4; ++r)
     acc[at + r] = g.extract(d, r);
 }
+
+void AttentionBuilder::loadQuery() {
+  Value base = g.gep(stageAt(t.stages - 1), g.mul(warp, 16 * t.rowBytes()));
+  for (int step = 0; step < t.chunks() / 2; ++step)
+    query.push_back(llvm::to_vector(load4(base, valueOffsets, step, 0, /*transpose=*/false)));
+  if (t.chunks() % 2)
+    query.push_back(llvm::to_vector(load2(base, lastOffset, 0, /*transpose=*/false)));
+}
+
+/// Scores of 16 keys, scaled only when the scale would turn their order round: two fragments. Score c of fragment f: row g + 8 (c / 2), key 8 f + 2 t + c % 2.
+SmallVector<Value> AttentionBuilder::scores(Value keys, int block) {
+  SmallVector<Value> s(8, g.fconst(0.0f));
+  for (int step = 0; step < t.chunks() / 2; ++step) {
+    auto b = load4(keys, keyOffsets, step, block * 16, /*transpose=*/false);
+    mma(s, 0, query[step], {b[0], b[1]});
+    mma(s, 4, query[step], {b[2], b[3]});
+  }
+  if (t.chunks() % 2) {
+    auto b = load2(keys, lastOffset, block * 16, /*transpose=*/false);
+    mma(s, 0, query.back(), {b[0]});
+    mma(s, 4, query.back(), {b[1]});
+  }
+  if (negativeScale())
+    for (Value &v : s)
+      v = g.fmul(v, scale());
+  return s;
+}
+
+/// output += probabilities of 16 keys times their values.
+void AttentionBuilder::accumulate(SmallVectorImpl<Value> &output, ArrayRef<Value> p, Value values, int block) {
+  for (int step = 0; step < t.chunks() / 2; ++step) {
+    auto b = load4(values, valueOffsets, step, block * 16, /*transpose=*/true);
+    mma(output, step * 8, p, {b[0], b[1]});
+    mma(output, step * 8 + 4, p, {b[2], b[3]});
+  }
+  if (t.chunks() % 2) {
+    auto b = load2(values, lastOffset, block * 16, /*transpose=*/true);
+    mma(output, (t.chunks() - 1) * 4, p, {b[0], b[1]});
+  }
+}
+
+//===----------------------------------------------------------------------===//
+// Softmax
+//===----------------------------------------------------------------------===//
 
 /// Whether a query row sees a key (both counted in the segment).
 Value AttentionBuilder::visible(Value key, Value row) {
@@ -289,77 +350,111 @@ Value AttentionBuilder::visible(Value key, Value row) {
   return in;
 }
 
-AttentionBuilder::Softmax AttentionBuilder::step(const Softmax &in, Value firstKey, Value keyOffset, Value stage) {
-  // Scores of 16 keys: two fragments.
-  Value keys = g.gep(shared, g.add(g.mul(stage, 2 * tileBytes(head)), g.mul(keyOffset, rowBytes(head))));
-  Value lane8 = g.andi(lane, 7), matrix = g.shr(lane, 3);
-  // Matrices of k: (keys 0-7, columns 0-7), (0-7, 8-15), (8-15, 0-7), (8-15, 8-15).
-  Value keyRow = g.add(lane8, g.shl(g.shr(matrix, 1), 3));
-  Value keyAt = g.add(g.mul(keyRow, rowBytes(head)), g.mul(g.andi(matrix, 1), 16));
-  SmallVector<Value> scores(8, g.fconst(0.0f));
-  for (int k = 0; k < paddedHead(head) / 16; ++k) {
-    auto b = g.ldmatrix4(g.gep(g.gep(keys, keyAt), k * 32));
-    mma(scores, 0, query[k], b[0], b[1]);
-    mma(scores, 4, query[k], b[2], b[3]);
+/// Masks scores of 16 keys.
+void AttentionBuilder::mask(SmallVectorImpl<Value> &s, Value firstKey) {
+  Value row = g.add(warpRow, g.shr(lane, 2)), key = g.add(firstKey, g.mul(g.andi(lane, 3), 2));
+  for (int i = 0; i < 8; ++i)
+    s[i] = g.select(visible(g.add(key, (i / 4) * 8 + i % 2), g.add(row, (i / 2 % 2) * 8)), s[i], g.fconst(kMasked));
+}
+
+/// The largest of a row's maxima that its four lanes hold.
+Value AttentionBuilder::rowMaximum(Value v) {
+  v = g.fmax(v, g.shuffleXor(v, 1));
+  return g.fmax(v, g.shuffleXor(v, 2));
+}
+
+/// 16 probabilities of the warp's rows as an A fragment.
+SmallVector<Value> AttentionBuilder::fragment(ArrayRef<Value> p) {
+  SmallVector<Value> a;
+  for (int i = 0; i < 8; i += 2)
+    a.push_back(g.toHalf2(p[i], p[i + 1], bf16));
+  return a;
+}
+
+/// One step of the online softmax over `blocks` x 16 keys of a stage.
+AttentionBuilder::Softmax AttentionBuilder::step(const Softmax &in, Value firstKey, Value stage, int firstBlock, int blocks,
+                                                 bool masked) {
+  SmallVector<SmallVector<Value>> s;
+  for (int block = firstBlock; block < firstBlock + blocks; ++block) {
+    s.push_back(scores(stage, block));
+    if (masked)
+      mask(s.back(), g.add(firstKey, block * 16));
   }
-  // Score c of fragment f: row g + 8 (c / 2), key 8 f + 2 t + c % 2.
-  Value scale = g.fconst(static_cast<float>(op.getScale().convertToDouble()) * kLog2E);
-  Value row0 = g.add(g.add(queryBlock, g.mul(warp, 16)), g.shr(lane, 2));
-  Value key0 = g.add(firstKey, g.mul(g.andi(lane, 3), 2));
   Softmax out = in;
-  for (int i = 0; i < 8; ++i) {
-    Value key = g.add(key0, (i / 4) * 8 + i % 2);
-    Value see = visible(key, g.add(row0, (i / 2 % 2) * 8));
-    scores[i] = g.select(see, g.fmul(scores[i], scale), g.fconst(kMasked));
-  }
-  std::array<Value, 2> factor;
   for (int half = 0; half < 2; ++half) {
     Value best = in.maximum[half];
-    for (int i : {0, 1, 4, 5})
-      best = g.fmax(best, scores[i + half * 2]);
-    best = g.fmax(best, g.shuffleXor(best, 1));
-    best = g.fmax(best, g.shuffleXor(best, 2));
-    factor[half] = g.exp2(g.fsub(in.maximum[half], best));
-    Value sum = g.fmul(in.sum[half], factor[half]);
-    for (int i : {0, 1, 4, 5}) {
-      Value &s = scores[i + half * 2];
-      // A masked score must not count when the maximum is a masked one too.
-      Value p = g.exp2(g.fsub(s, best));
-      s = g.select(g.create<arith::CmpFOp>(arith::CmpFPredicate::OGT, s, g.fconst(kMasked * 0.5f)).getResult(), p, g.fconst(0.0f));
-      sum = g.fadd(sum, s);
-    }
+    for (auto &block : s)
+      for (int i : {0, 1, 4, 5})
+        best = g.fmax(best, block[i + half * 2]);
+    best = rowMaximum(best);
+    Value shift = g.fmul(best, g.create<arith::NegFOp>(factor()));
+    Value shrink = g.exp2(g.fma(in.maximum[half], factor(), shift));
+    Value sum = g.fmul(in.sum[half], shrink);
+    for (auto &block : s)
+      for (int i : {0, 1, 4, 5}) {
+        Value &v = block[i + half * 2], p = g.exp2(g.fma(v, factor(), shift));
+        // A masked score must not count when the maximum is a masked one too.
+        if (masked)
+          p = g.select(g.create<arith::CmpFOp>(arith::CmpFPredicate::OGT, v, g.fconst(kMasked * 0.5f)).getResult(), p, g.fconst(0.0f));
+        v = p;
+        sum = g.fadd(sum, p);
+      }
     out.maximum[half] = best;
     out.sum[half] = sum;
+    for (auto [i, o] : llvm::enumerate(out.output))
+      if (int(i / 2 % 2) == half)
+        o = g.fmul(o, shrink);
   }
-  for (auto [i, o] : llvm::enumerate(out.output))
-    o = g.fmul(o, factor[i / 2 % 2]);
-  SmallVector<Value> p = {g.toHalf2(scores[0], scores[1], bf16), g.toHalf2(scores[2], scores[3], bf16),
-                          g.toHalf2(scores[4], scores[5], bf16), g.toHalf2(scores[6], scores[7], bf16)};
-  // Matrices of v, transposed: (keys 0-7, columns 0-7), (8-15, 0-7), (0-7, 8-15), (8-15, 8-15).
-  Value valueRow = g.add(lane8, g.shl(g.andi(matrix, 1), 3));
-  Value valueAt = g.add(g.add(g.mul(valueRow, rowBytes(head)), g.mul(g.shr(matrix, 1), 16)), tileBytes(head));
-  for (int d = 0; d < paddedHead(head) / 16; ++d) {
-    auto b = g.ldmatrix4(g.gep(g.gep(keys, valueAt), d * 32), /*transpose=*/true);
-    mma(out.output, d * 8, p, b[0], b[1]);
-    mma(out.output, d * 8 + 4, p, b[2], b[3]);
-  }
+  for (int block = 0; block < blocks; ++block)
+    accumulate(out.output, fragment(s[block]), g.gep(stage, t.matrixBytes()), firstBlock + block);
   return out;
 }
 
+/// The softmax of all scores of a row, `keys` of which exist: probabilities as A fragments, and their sums.
+std::array<Value, 2> AttentionBuilder::softmax(SmallVectorImpl<SmallVector<Value>> &s, int keys) {
+  // Null where the key exists for sure.
+  auto seen = [&](size_t block, int c) {
+    int left = keys - int(block) * 16 - (c / 4) * 8 - c % 2;
+    return left > 6 ? Value() : g.slt(g.mul(g.andi(lane, 3), 2), g.c32(left));
+  };
+  std::array<Value, 2> sums;
+  for (int half = 0; half < 2; ++half) {
+    Value best = g.fconst(kMasked), sum = g.fconst(0.0f);
+    for (auto [b, block] : llvm::enumerate(s))
+      for (int i : {0, 1, 4, 5}) {
+        Value in = seen(b, i);
+        best = g.fmax(best, in ? g.select(in, block[i + half * 2], best) : block[i + half * 2]);
+      }
+    Value shift = g.fmul(rowMaximum(best), g.create<arith::NegFOp>(factor()));
+    for (auto [b, block] : llvm::enumerate(s))
+      for (int i : {0, 1, 4, 5}) {
+        Value &v = block[i + half * 2];
+        v = g.exp2(g.fma(v, factor(), shift));
+        if (Value in = seen(b, i))
+          v = g.select(in, v, g.fconst(0.0f));
+        sum = g.fadd(sum, v);
+      }
+    sums[half] = sum;
+  }
+  for (SmallVector<Value> &block : s)
+    block = fragment(block);
+  return sums;
+}
+
+//===----------------------------------------------------------------------===//
+// Results
+//===----------------------------------------------------------------------===//
+
 void AttentionBuilder::store(EpilogueEmitter &epilogue, Value row, Value column, ArrayRef<Value> values) {
   epilogue.beginColumns(column);
-  auto ifOp = g.create<scf::IfOp>(g.slt(row, queryCount), /*withElseRegion=*/false);
-  OpBuilder::InsertionGuard guard(g.b);
-  g.b.setInsertionPointToStart(ifOp.thenBlock());
-  epilogue.emitRow(g.add(outputFirst, row), values);
+  when(g.slt(row, queryCount), [&] { epilogue.emitRow(g.add(outputFirst, row), values); });
 }
 
 void AttentionBuilder::store(const Softmax &state) {
   int64_t columns = op.getQuery().getType().getDimSize(1);
   EpilogueEmitter runs(g, op.getEpilogue(), 1, epilogueIns(op, args, pointers), epilogueResults(op, args, pointers), columns, 8);
   EpilogueEmitter pairs(g, op.getEpilogue(), 1, epilogueIns(op, args, pointers), epilogueResults(op, args, pointers), columns, 2);
-  Value row0 = g.add(g.add(queryBlock, g.mul(warp, 16)), g.shr(lane, 2));
-  Value column0 = g.mul(headIndex, head), t = g.andi(lane, 3);
+  Value row0 = g.add(warpRow, g.shr(lane, 2)), column0 = g.mul(headIndex, t.head), third = g.andi(lane, 3);
   for (int half = 0; half < 2; ++half) {
     Value total = state.sum[half];
     total = g.fadd(total, g.shuffleXor(total, 1));
@@ -368,16 +463,15 @@ void AttentionBuilder::store(const Softmax &state) {
     Value none = g.create<arith::CmpFOp>(arith::CmpFPredicate::OEQ, total, g.fconst(0.0f));
     Value inverse = g.select(none, g.fconst(0.0f), g.rcp(total));
     Value row = g.add(row0, half * 8);
-    int fragments = head / 8;
     auto value = [&](int fragment, int c) { return g.fmul(state.output[fragment * 4 + half * 2 + c], inverse); };
     int fragment = 0;
-    for (; fragment + 4 <= fragments; fragment += 4) {
+    for (; fragment + 4 <= t.chunks(); fragment += 4) {
       // Thread t of four holds columns 2t, 2t + 1 of four fragments; after two exchanges it has fragment t whole.
       SmallVector<std::array<Value, 2>> v;
       for (int j = 0; j < 4; ++j)
         v.push_back({value(fragment + j, 0), value(fragment + j, 1)});
       for (int bit : {1, 2}) {
-        Value odd = g.create<arith::CmpIOp>(arith::CmpIPredicate::ne, g.andi(t, bit), g.c32(0));
+        Value odd = g.create<arith::CmpIOp>(arith::CmpIPredicate::ne, g.andi(third, bit), g.c32(0));
         for (int j = 0; j < 4; ++j) {
           if (j & bit)
             continue;
@@ -392,11 +486,121 @@ void AttentionBuilder::store(const Softmax &state) {
       SmallVector<Value> run;
       for (int j = 0; j < 4; ++j)
         run.append({v[j][0], v[j][1]});
-      store(runs, row, g.add(g.add(column0, fragment * 8), g.mul(t, 8)), run);
+      store(runs, row, g.add(g.add(column0, fragment * 8), g.mul(third, 8)), run);
     }
-    for (; fragment < fragments; ++fragment)
-      store(pairs, row, g.add(g.add(column0, fragment * 8), g.mul(t, 2)), {value(fragment, 0), value(fragment, 1)});
+    for (; fragment < t.chunks(); ++fragment)
+      store(pairs, row, g.add(g.add(column0, fragment * 8), g.mul(third, 2)), {value(fragment, 0), value(fragment, 1)});
   }
+}
+
+//===----------------------------------------------------------------------===//
+// The two kernels
+//===----------------------------------------------------------------------===//
+
+/// All keys, softmax, all values. A warp that has no rows (`works` false) only copies and waits with the others.
+void AttentionBuilder::onePass(bool works) {
+  int keys = t.onePassKeys, tiles = (keys + t.keys - 1) / t.keys;
+  auto rowsOf = [&](int tile) { return std::min(t.keys, keys - tile * t.keys); };
+  auto issue = [&](int i) {
+    if (i < 2 * tiles) {
+      int tile = i % tiles, rows = rowsOf(tile);
+      copyTile(stageAt(i % t.stages), 1 + i / tiles, g.c32(tile), rows % 16 ? g.c32(rows) : Value(), (rows + 15) / 16 * 16);
+    }
+    g.cpAsyncCommit();
+  };
+  for (int i = 0; i + 1 < t.stages; ++i)
+    issue(i);
+  Softmax state = Softmax::start(g, t);
+  SmallVector<SmallVector<Value>> s; // by 16 keys
+  for (int i = 0; i < 2 * tiles; ++i) {
+    if (i == 0) {
+      // The last stage has the queries until every warp has taken its own.
+      g.cpAsyncWait(t.stages - 1);
+      g.barrier();
+      if (works)
+        loadQuery();
+    }
+    // The tile has landed, and every warp is done with the stage that is filled next.
+    g.cpAsyncWait(t.stages - 2);
+    g.barrier();
+    issue(i + t.stages - 1);
+    if (!works)
+      continue;
+    int tile = i % tiles, blocks = (rowsOf(tile) + 15) / 16;
+    for (int block = 0; block < blocks; ++block) {
+      if (i < tiles) {
+        s.push_back(scores(stageAt(i % t.stages), block));
+        continue;
+      }
+      SmallVector<Value> &p = s[tile * (t.keys / 16) + block];
+      accumulate(state.output, p, stageAt(i % t.stages), block);
+    }
+    if (i + 1 == tiles)
+      state.sum = softmax(s, keys);
+  }
+  if (works)
+    store(state);
+}
+
+void AttentionBuilder::online() {
+  Value offset = g.sub(keyCount, queryCount), zero = g.c32(0);
+  auto seenBy = [&](Value rows) { // keys that the first `rows` rows see
+    return op.getCausal() ? g.smax(g.smin(keyCount, g.add(rows, offset)), zero) : keyCount;
+  };
+  Value tiles = g.div(g.add(seenBy(g.add(queryBlock, t.rows())), t.keys - 1), t.keys);
+  auto issue = [&](Value tile, Value stage) {
+    when(g.slt(tile, tiles), [&] {
+      Value count = g.sub(keyCount, g.mul(tile, t.keys));
+      copyTile(stage, 1, tile, count, t.keys);
+      copyTile(g.gep(stage, t.matrixBytes()), 2, tile, count, t.keys);
+    });
+    g.cpAsyncCommit();
+  };
+  for (int i = 0; i + 1 < t.stages; ++i)
+    issue(g.c32(i), stageAt(i));
+  // The last stage has the queries until every warp has taken its own.
+  g.cpAsyncWait(t.stages - 1);
+  g.barrier();
+  loadQuery();
+
+  // A warp whose rows lie past the segment's end only helps to copy.
+  Value works = g.slt(warpRow, queryCount);
+  Value warpLast = g.select(works, seenBy(g.add(warpRow, 16)), zero), wholeLast = g.select(works, seenBy(g.add(warpRow, 1)), zero);
+  SmallVector<Value> initial = Softmax::start(g, t).flat();
+  size_t carried = initial.size();
+  initial.append({zero, g.c32((t.stages - 1) * t.stageBytes())}); // offsets of the stages that are read and filled
+  auto loop = g.create<scf::ForOp>(zero, tiles, g.c32(1), initial);
+  {
+    OpBuilder::InsertionGuard guard(g.b);
+    g.b.setInsertionPointToStart(loop.getBody());
+    ValueRange carry = loop.getRegionIterArgs();
+    Value tile = loop.getInductionVar(), reading = carry[carried], filling = carry[carried + 1];
+    // The tile has landed, and every warp is done with the stage that is filled next.
+    g.cpAsyncWait(t.stages - 2);
+    g.barrier();
+    issue(g.add(tile, t.stages - 1), g.gep(shared, filling));
+    Value stage = g.gep(shared, reading), firstKey = g.mul(tile, t.keys);
+    Softmax state = Softmax::of(carry.take_front(carried));
+    auto byBlocks = [&] {
+      Softmax now = state;
+      for (int block = 0; block < t.keys / 16; ++block)
+        now = choose(g.slt(g.add(firstKey, block * 16), warpLast), now,
+                     [&] { return step(now, firstKey, stage, block, 1, /*masked=*/true); });
+      return now;
+    };
+    if (op.getKeyMask())
+      state = byBlocks();
+    else
+      state = choose(g.create<arith::CmpIOp>(arith::CmpIPredicate::sle, g.add(firstKey, t.keys), wholeLast), state,
+                     [&] { return step(state, firstKey, stage, 0, t.keys / 16, /*masked=*/false); }, byBlocks);
+    SmallVector<Value> out = state.flat();
+    for (Value at : {reading, filling}) {
+      Value moved = g.add(at, t.stageBytes());
+      out.push_back(g.select(g.eq(moved, g.c32(t.sharedBytes())), zero, moved));
+    }
+    g.create<scf::YieldOp>(out);
+  }
+  store(Softmax::of(loop.getResults().take_front(carried)));
 }
 
 void AttentionBuilder::build() {
@@ -406,69 +610,33 @@ void AttentionBuilder::build() {
   warp = g.shr(tid, 5);
   headIndex = g.blockY();
   findSegment();
-  loadQuery();
-
-  Value lastKey = keyCount;
-  if (op.getCausal()) // keys that the block's last row sees
-    lastKey = g.smax(g.smin(keyCount, g.add(g.add(queryBlock, kRows), g.sub(keyCount, queryCount))), g.c32(0));
-  lastKey = g.select(g.slt(queryBlock, queryCount), lastKey, g.c32(0));
-  Value tiles = g.div(g.add(lastKey, kKeys - 1), kKeys);
-  auto first = g.create<scf::IfOp>(g.slt(g.c32(0), tiles), /*withElseRegion=*/false);
-  {
-    OpBuilder::InsertionGuard guard(g.b);
-    g.b.setInsertionPointToStart(first.thenBlock());
-    issueTile(g.c32(0), g.c32(0));
-  }
-  g.cpAsyncCommit();
-
-  Softmax start;
-  start.maximum = {g.fconst(kMasked), g.fconst(kMasked)};
-  start.sum = {g.fconst(0.0f), g.fconst(0.0f)};
-  start.output.assign(paddedHead(head) / 8 * 4, g.fconst(0.0f));
-  // A warp whose 16 rows lie past the segment's end only helps to load.
-  Value warpWorks = g.slt(g.add(queryBlock, g.mul(warp, 16)), queryCount);
-  auto loop = g.create<scf::ForOp>(g.c32(0), tiles, g.c32(1), start.flat());
-  {
-    OpBuilder::InsertionGuard guard(g.b);
-    g.b.setInsertionPointToStart(loop.getBody());
-    Value tile = loop.getInductionVar(), stage = g.andi(tile, 1);
-    // The tile has landed and every warp is done with the one before it.
-    g.cpAsyncWait(0);
-    g.barrier();
-    Value next = g.add(tile, 1);
-    auto more = g.create<scf::IfOp>(g.slt(next, tiles), /*withElseRegion=*/false);
-    {
-      OpBuilder::InsertionGuard inner(g.b);
-      g.b.setInsertionPointToStart(more.thenBlock());
-      issueTile(next, g.andi(next, 1));
-    }
+  warpRow = g.add(queryBlock, g.mul(warp, 16));
+  prepareCopies();
+  auto begin = [&] {
+    copyQuery();
     g.cpAsyncCommit();
-    Softmax state = Softmax::of(loop.getRegionIterArgs());
-    for (int offset = 0; offset < kKeys; offset += 16) {
-      Value key = g.add(g.mul(tile, kKeys), offset);
-      Value work = g.andi(warpWorks, g.slt(key, lastKey));
-      SmallVector<Value> before = state.flat();
-      auto ifOp = g.create<scf::IfOp>(ValueRange(before).getTypes(), work, /*withElseRegion=*/true);
-      OpBuilder::InsertionGuard inner(g.b);
-      g.b.setInsertionPointToStart(ifOp.thenBlock());
-      g.create<scf::YieldOp>(step(state, key, g.c32(offset), stage).flat());
-      g.b.setInsertionPointToStart(ifOp.elseBlock());
-      g.create<scf::YieldOp>(before);
-      state = Softmax::of(ifOp.getResults());
-    }
-    g.create<scf::YieldOp>(state.flat());
-  }
-  store(Softmax::of(loop.getResults()));
-}
-
-void build(GpuBuilder &g, Operation *operation, const KernelSpec &spec, const TargetRow &, ValueRange arguments) {
-  auto op = cast<vit::AttentionOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
-  size_t scalars = spec.scalars.size();
-  AttentionBuilder(g, op, args, arguments.take_front(scalars), arguments.drop_front(scalars)).build();
+  };
+  if (!op.getUniform()) // the grid has more blocks than the segments need
+    return when(g.slt(queryBlock, queryCount), [&] {
+      begin();
+      online();
+    });
+  begin();
+  if (!t.onePassKeys)
+    return online();
+  if (*op.getUniform() % t.rows() == 0 || t.warps == 1)
+    return onePass(/*works=*/true);
+  auto ifOp = g.create<scf::IfOp>(g.slt(warpRow, queryCount), /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(g.b);
+  g.b.setInsertionPointToStart(ifOp.thenBlock());
+  onePass(/*works=*/true);
+  g.b.setInsertionPointToStart(ifOp.elseBlock());
+  onePass(/*works=*/false);
 }
 
 } // namespace
 
-const Family nvptx::kAttentionFamily = {[](Operation *op) { return isa<vit::AttentionOp>(op); }, supports, specs, build};
+void nvptx::emitAttentionMmaSync(GpuBuilder &g, vit::AttentionOp op, const AttentionTile &tile, const Arguments &args,
+                                 ValueRange scalars, ValueRange pointers) {
+  AttentionBuilder(g, op, tile, args, scalars, pointers).build();
+}
