@@ -24,7 +24,8 @@ using nb::literals::operator""_a;
 
 namespace {
 
-using Array = nb::ndarray<nb::c_contig>;
+using Array = nb::ndarray<nb::ro, nb::c_contig>;    // inputs may be read-only
+using Writable = nb::ndarray<nb::c_contig>;
 
 const char *const kDtypes[] = {"f32", "f16", "bf16", "f8e4m3", "f4e2m1", "i8", "u8", "i32", "i64"};
 
@@ -52,7 +53,8 @@ vitrify_dtype dtypeOf(const nb::dlpack::dtype &dtype) {
                                             " bits; expected f32, f16, bf16, f8e4m3, i8, u8, i32 or i64");
 }
 
-vitrify_tensor tensorOf(const Array &array, const std::string &dtype, bool frames) {
+template <typename AnyArray>
+vitrify_tensor tensorOf(const AnyArray &array, const std::string &dtype, bool frames) {
   bool host = array.device_type() == nb::device::cpu::value || array.device_type() == nb::device::cuda_host::value;
   if (!host && array.device_type() != nb::device::cuda::value)
     throw Error(VITRIFY_INVALID_ARGUMENT, "an array on DLPack device " + std::to_string(array.device_type()) +
@@ -69,10 +71,12 @@ vitrify_tensor tensorOf(const Array &array, const std::string &dtype, bool frame
 
 /// An argument of a run: the array, the dtype that its bytes mean ("" for its own), and whether it holds u8 frames.
 using Input = std::tuple<Array, std::string, bool>;
+using Output = std::tuple<Writable, std::string, bool>;
 
-std::vector<vitrify_tensor> tensorsOf(const std::vector<Input> &inputs) {
+template <typename Argument>
+std::vector<vitrify_tensor> tensorsOf(const std::vector<Argument> &arguments) {
   std::vector<vitrify_tensor> tensors;
-  for (const auto &[array, dtype, frames] : inputs)
+  for (const auto &[array, dtype, frames] : arguments)
     tensors.push_back(tensorOf(array, dtype, frames));
   return tensors;
 }
@@ -166,7 +170,7 @@ Context makeContext(const Program &program, uint32_t threads) {
   return Context(program, options);
 }
 
-void run(Context &context, const std::string &entry, const std::vector<Input> &inputs, const std::vector<Input> &outputs,
+void run(Context &context, const std::string &entry, const std::vector<Input> &inputs, const std::vector<Output> &outputs,
          double timeLimit, bool profile) {
   std::vector<vitrify_tensor> in = tensorsOf(inputs), out = tensorsOf(outputs);
   vitrify_run_options options{};

@@ -189,6 +189,8 @@ class Context:
             self._context.run(e.name, given, outputs, float(time_limit), profile)
         except self._module.Error as error:
             raise _raised(error) from None
+        except TypeError:
+            raise VitrifyError("expected dense row-major arrays, found one with other strides or one that may not be written", code="invalid argument") from None
         return {a.name: out[a.name] for a in e.outputs}
 
     def cancel(self) -> None:

@@ -57,16 +57,31 @@ def test_writes_to_the_callers_array(program, pixels):
 
 
 def test_reads_the_callers_memory(program, pixels):
-    class Lent:
-        """Hands the same memory over by DLPack, and nothing else."""
+    np.testing.assert_array_equal(program(Lent(pixels)), program(pixels))
 
-        def __dlpack__(self, **options):
-            return pixels.__dlpack__(**options)
 
-        def __dlpack_device__(self):
-            return pixels.__dlpack_device__()
+class Lent:
+    """Hands an array's memory over by DLPack, and nothing else."""
 
-    np.testing.assert_array_equal(program(Lent()), program(pixels))
+    def __init__(self, array):
+        self.array = array
+
+    def __dlpack__(self, **options):
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self.array.__dlpack_device__()
+
+
+def test_reads_what_may_not_be_written(program, pixels):
+    locked = pixels.copy()
+    locked.flags.writeable = False
+    np.testing.assert_array_equal(program(locked), program(pixels))
+
+
+def test_gaps_behind_dlpack_are_refused(program, pixels):
+    with pytest.raises(vitrify.VitrifyError, match="dense row-major"):
+        program(Lent(np.repeat(pixels, 2, axis=0)[::2]))
 
 
 def test_takes_halves_and_frames(program, pixels, bundle, tmp_path):
