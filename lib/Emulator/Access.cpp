@@ -294,7 +294,7 @@ uint32_t checkShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &ac
     }
   }
   if (w.checksRace && ok)
-    raceShared(w, i, ok, access);
+    raceShared(w, i, ok, access, extent.dense);
   if (w.counting)
     countShared(w, i, ok, access, extent);
   w.cta->changed |= write;

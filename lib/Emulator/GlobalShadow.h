@@ -16,7 +16,7 @@ namespace vitrify::emulator {
 /// Who made an access. 0: nobody. From the top: 1 | block 26 | warp 5 | lane 5 | atomic 1 | clock 26.
 using Stamp = uint64_t;
 
-struct Cell {
+struct alignas(32) Cell {
   Stamp write, read, read2;
   uint32_t writePc, readPc; ///< pc << 4 | mask of bytes
 };
@@ -43,7 +43,9 @@ struct GlobalShadow {
 std::unique_ptr<GlobalShadow> acquireGlobalShadow(Device &device, uint32_t launch);
 
 struct SharedShadow {
-  std::vector<Cell> cells;
+  // The parts of cells, each by granule, so that four granules make one vector.
+  std::vector<Stamp> write, read, read2;
+  std::vector<uint32_t> writePc, readPc;
   std::vector<uint16_t> pending; ///< by granule: 1 + thread whose cp.async was not waited for
   std::vector<uint32_t> pendingPc;
   std::unordered_map<uint64_t, SyncState> syncs;

@@ -107,7 +107,10 @@ void raceStart(Cta &cta) {
     return;
   if (!cta.shadow) {
     cta.shadow = std::make_unique<SharedShadow>();
-    cta.shadow->cells.resize(grid.sharedBytes / 4 + 1);
+    for (auto *part : {&cta.shadow->write, &cta.shadow->read, &cta.shadow->read2})
+      part->resize(grid.sharedBytes / 4 + 1);
+    cta.shadow->writePc.resize(grid.sharedBytes / 4 + 1);
+    cta.shadow->readPc.resize(grid.sharedBytes / 4 + 1);
     cta.shadow->pendingPc.resize(grid.sharedBytes / 4 + 1);
   }
   cta.shadow->pending.assign(grid.sharedBytes / 4 + 1, 0);
@@ -224,7 +227,7 @@ void land(Warp &w, std::vector<AsyncCopyState::Copy> &copies, uint32_t mask) {
     for (uint32_t granule = copy.begin / 4; granule * 4 < copy.end; ++granule) {
       if (shadow.pending[granule] == w.id * 32u + copy.lane + 1)
         shadow.pending[granule] = 0;
-      set(shadow.cells[granule].write, stampOf(w, copy.lane, false));
+      set(shadow.write[granule], stampOf(w, copy.lane, false));
     }
     return true;
   });

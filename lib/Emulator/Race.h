@@ -14,8 +14,8 @@
 
 namespace vitrify::emulator {
 
-/// Accesses, after the bounds were checked.
-void raceShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access);
+/// Accesses, after the bounds were checked. `dense`: every lane's address is its lane times the size further than lane 0's.
+void raceShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, bool dense);
 void raceGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access);
 /// Synchronisation.
 void raceBarrier(Cta &cta, const std::vector<uint32_t> &arrived, const std::vector<std::pair<Warp *, uint32_t>> &waiting);

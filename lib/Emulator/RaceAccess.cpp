@@ -6,11 +6,15 @@
 // Nearly all find an order at once; what is left goes the long way, which also
 // reports.
 //===----------------------------------------------------------------------===//
+#include "MatrixTile.h"
 #include "Race.h"
 #include "RaceStamp.h"
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
+
+#define VITRIFY_ALWAYS_INLINE inline __attribute__((always_inline))
 
 namespace vitrify::emulator {
 
@@ -51,7 +55,20 @@ void report(Warp &w, const Inst &i, uint32_t lane, Stamp other, uint32_t otherPc
   addReport(*w.grid, std::move(r));
 }
 
-void touch(Warp &w, const Inst &i, uint32_t pc, uint32_t lane, Cell &cell, uint32_t mask, bool read, bool write, bool atomic,
+/// The parts of a granule's cell, which lie together for global memory and apart for shared memory.
+struct CellRef {
+  Stamp &write, &read, &read2;
+  uint32_t &writePc, &readPc;
+};
+VITRIFY_ALWAYS_INLINE CellRef cellAt(Cell *cells, uint64_t granule) {
+  Cell &c = cells[granule];
+  return {c.write, c.read, c.read2, c.writePc, c.readPc};
+}
+VITRIFY_ALWAYS_INLINE CellRef cellAt(SharedShadow &s, uint64_t granule) {
+  return {s.write[granule], s.read[granule], s.read2[granule], s.writePc[granule], s.readPc[granule]};
+}
+
+void touch(Warp &w, const Inst &i, uint32_t pc, uint32_t lane, CellRef cell, uint32_t mask, bool read, bool write, bool atomic,
            bool shared, uint64_t address, uint32_t bytes) {
   Stamp now = stampOf(w, lane, atomic);
   Stamp last = get(cell.write);
@@ -92,73 +109,190 @@ void touch(Warp &w, const Inst &i, uint32_t pc, uint32_t lane, Cell &cell, uint3
   }
 }
 
-/// The plain accesses of one warp instruction: whole state of a cell in a few steps where everything is in order.
-class Toucher {
-public:
-  Toucher(Warp &w, const Inst &i, uint32_t pc, bool shared, uint32_t bytes)
-      : w(w), i(i), base(stampOf(w, 0, false)), tag(pc << 4), bytes(bytes), shared(shared) {
+constexpr Stamp kLaneAndAtomic = Stamp(63) << 26;
+
+/// What a warp finds out about stamps while it makes one access.
+struct Finder {
+  Warp &w;
+  Stamp base;         ///< the warp's stamp now, of lane 0
+  uint32_t leastSync; ///< every lane has synchronised with its warp at this clock or later
+  bool shared;
+  Stamp asked = 0;
+  bool answer = false;
+
+  Finder(Warp &w, bool shared) : w(w), base(stampOf(w, 0, false)), shared(shared) {
     leastSync = ~0u;
     for (uint32_t sync : w.laneSync)
       leastSync = std::min(leastSync, sync);
   }
 
-  void read(Cell &cell, uint32_t lane, uint32_t mask, uint64_t address) {
-    if (Stamp last = get(cell.write); last && !isOrdered(lane, last)) [[unlikely]] {
-      touch(w, i, tag >> 4, lane, cell, mask, true, false, false, shared, address, bytes);
-      return;
+  /// Whether `s` happened before what the lane of `now` does: 0 if not, 1 if so for this lane, else a stamp (without
+  /// lane) of which it holds for every lane.
+  __attribute__((noinline)) Stamp find(Stamp now, Stamp s) {
+    Stamp key = s & ~kLaneAndAtomic;
+    if (s >> 32 == base >> 32) {
+      if (clockOf(s) >= leastSync)
+        return clockOf(s) < w.laneSync[laneOf(now)];
+    } else if (s >> 37 == base >> 37) {
+      if (clockOf(s) > w.seen[warpOf(s)])
+        return 0;
+    } else if (!shared) {
+      // Of another block: the same for every lane, and not cheap.
+      if (key != asked) {
+        asked = key;
+        answer = ordered(w, 0, s, false);
+      }
+      if (!answer)
+        return 0;
     }
-    Stamp first = get(cell.read), now = base | Stamp(lane) << 27;
-    set(!first || isMine(first) || isOrdered(lane, first) ? cell.read : cell.read2, now);
-    set(cell.readPc, tag | mask | (first ? get(cell.readPc) & 15 : 0));
+    return key;
   }
+};
 
-  void write(Cell &cell, uint32_t lane, uint32_t mask, uint64_t address) {
-    Stamp last = get(cell.write), first = get(cell.read), second = get(cell.read2);
-    if ((last && !isOrdered(lane, last)) || (first && !isOrdered(lane, first)) || (second && !isOrdered(lane, second)))
-        [[unlikely]] {
-      touch(w, i, tag >> 4, lane, cell, mask, false, true, false, shared, address, bytes);
-      return;
-    }
-    set(cell.write, base | Stamp(lane) << 27);
-    set(cell.writePc, tag | mask);
-    if (first)
-      set(cell.read, 0);
-    if (second)
-      set(cell.read2, 0);
-  }
-
-private:
-  bool isMine(Stamp s) const { return s >> 32 == base >> 32; }
-  bool isOrdered(uint32_t lane, Stamp s) {
-    if (isMine(s))
-      return clockOf(s) < leastSync || laneOf(s) == lane || clockOf(s) < w.laneSync[lane];
-    if (s >> 37 == base >> 37)
-      return clockOf(s) <= w.seen[warpOf(s)];
-    if (shared)
-      return true;
-    // Of another block: neither depends on the lanes.
-    Stamp key = s & ~(Stamp(63) << 26);
-    if (key != known) {
-      known = key;
-      knownOrdered = ordered(w, lane, s, shared);
-    }
-    return knownOrdered;
-  }
-
+/// One plain access of a warp to whole granules.
+struct WholeAccess {
   Warp &w;
   const Inst &i;
-  Stamp base, known = 0;
-  uint32_t tag, bytes, leastSync;
-  bool shared, knownOrdered = false;
+  const WarpAccess &access;
+  uint32_t pc;
+  Finder finder;
+  Stamp knownWrite = 0, knownRead = 0; ///< stamps, without lane, that are ordered before every lane
+  Stamp knownNot = 0;                  ///< the last reader that is of another warp and not ordered
+
+  WholeAccess(Warp &w, const Inst &i, const WarpAccess &access, uint32_t pc, bool shared)
+      : w(w), i(i), access(access), pc(pc), finder(w, shared) {}
+
+  /// Whether `s` is of the lane of `now`, or of a time known to come before every lane's.
+  VITRIFY_ALWAYS_INLINE bool passes(Stamp now, Stamp s, Stamp &known) {
+    if (!s || (s ^ now) >> 27 == 0 || (s & ~kLaneAndAtomic) == known) [[likely]]
+      return true;
+    Stamp found = finder.find(now, s);
+    known = found > 1 ? found : known;
+    return found;
+  }
+
+  /// In a few steps where everything is in order, else by touch().
+  template <bool Write> VITRIFY_ALWAYS_INLINE void one(CellRef cell, uint32_t lane) {
+    const Stamp now = finder.base | Stamp(lane) << 27, last = get(cell.write), first = get(cell.read);
+    bool inOrder = passes(now, last, knownWrite);
+    const bool before = (first & ~kLaneAndAtomic) != knownNot ? passes(now, first, knownRead) : !first;
+    if constexpr (Write) {
+      const Stamp second = get(cell.read2);
+      inOrder = inOrder && before && passes(now, second, knownRead);
+      if (inOrder) [[likely]] {
+        set(cell.write, now);
+        set(cell.writePc, pc << 4 | 15);
+        set(cell.read, 0);
+        set(cell.read2, 0);
+      }
+    } else if (inOrder) [[likely]] {
+      const bool mine = first >> 32 == finder.base >> 32;
+      set(before || mine ? cell.read : cell.read2, now);
+      set(cell.readPc, pc << 4 | 15);
+      knownNot = before || mine ? knownNot : first & ~kLaneAndAtomic;
+    }
+    if (!inOrder) [[unlikely]]
+      touch(w, i, pc, lane, cell, 15, !Write, Write, false, finder.shared, access.address[lane], access.bytes);
+  }
 };
+
+template <bool Write>
+void touchGlobal(Warp &w, const Inst &i, uint32_t pc, uint32_t mask, const WarpAccess &access, GlobalShadow &shadow) {
+  WholeAccess whole(w, i, access, pc, false);
+  for (uint32_t rest = mask; rest; rest &= rest - 1) {
+    const uint32_t lane = uint32_t(std::countr_zero(rest));
+    const uint64_t granule = (access.address[lane] - shadow.base) / 4;
+    for (uint32_t k = 0; k < access.bytes / 4; ++k)
+      whole.one<Write>(cellAt(shadow.cells, granule + k), lane);
+  }
+}
+
+typedef Stamp Stamps __attribute__((vector_size(32)));
+
+VITRIFY_ALWAYS_INLINE bool all(const Stamps &mask) { return (mask[0] & mask[1] & mask[2] & mask[3]) != 0; }
+
+/// Four granules at once where all four are in order for the same reason. False: nothing was done.
+template <bool Write> VITRIFY_ALWAYS_INLINE bool touchFour(WholeAccess &whole, SharedShadow &shadow, uint64_t granule, Stamps now) {
+  Stamps last, first, second;
+  std::memcpy(&last, &shadow.write[granule], 32);
+  std::memcpy(&first, &shadow.read[granule], 32);
+  auto passes = [&](const Stamps &s, Stamp known) __attribute__((always_inline)) {
+    return Stamps(s == 0) | Stamps((s ^ now) >> 27 == 0) | Stamps((s & ~kLaneAndAtomic) == known);
+  };
+  Stamps inOrder = passes(last, whole.knownWrite), before = passes(first, whole.knownRead);
+  if constexpr (Write) {
+    std::memcpy(&second, &shadow.read2[granule], 32);
+    if (!all(inOrder & before & passes(second, whole.knownRead)))
+      return false;
+    const Stamps none = {};
+    std::memcpy(&shadow.write[granule], &now, 32);
+    std::memcpy(&shadow.read[granule], &none, 32);
+    std::memcpy(&shadow.read2[granule], &none, 32);
+  } else {
+    if (!all(inOrder))
+      return false;
+    if (all(before | Stamps(first >> 32 == whole.finder.base >> 32)))
+      std::memcpy(&shadow.read[granule], &now, 32);
+    else if (all(Stamps((first & ~kLaneAndAtomic) == whole.knownNot)))
+      std::memcpy(&shadow.read2[granule], &now, 32);
+    else
+      return false;
+  }
+  const uint32_t tag = whole.pc << 4 | 15, tags[4] = {tag, tag, tag, tag};
+  std::memcpy(Write ? &shadow.writePc[granule] : &shadow.readPc[granule], tags, 16);
+  return true;
+}
+
+/// `dense`: all lanes, one after the other.
+template <bool Write>
+VITRIFY_ALWAYS_INLINE void touchShared(WholeAccess &whole, SharedShadow &shadow, uint32_t mask, bool dense) {
+  const uint32_t count = whole.access.bytes / 4;
+  auto four = [&](uint64_t granule, uint32_t lane, uint32_t lanesPerChunk) __attribute__((always_inline)) {
+    Stamps lanes = Stamps{} + lane;
+    if (lanesPerChunk == 4)
+      lanes += Stamps{0, 1, 2, 3};
+    else if (lanesPerChunk == 2)
+      lanes += Stamps{0, 0, 1, 1};
+    Stamps now = whole.finder.base | lanes << 27;
+    if (touchFour<Write>(whole, shadow, granule, now)) [[likely]]
+      return;
+    for (uint32_t k = 0; k < 4; ++k)
+      whole.one<Write>(cellAt(shadow, granule + k), lane + k * lanesPerChunk / 4);
+  };
+  if (dense && count < 4) {
+    const uint64_t granule = whole.access.address[0] / 4;
+    for (uint32_t chunk = 0; chunk < 8 * count; ++chunk)
+      four(granule + 4 * chunk, 4 / count * chunk, 4 / count);
+    return;
+  }
+  for (uint32_t rest = mask; rest; rest &= rest - 1) {
+    const uint32_t lane = uint32_t(std::countr_zero(rest));
+    const uint64_t granule = whole.access.address[lane] / 4;
+    if (count >= 4)
+      for (uint32_t k = 0; k < count; k += 4)
+        four(granule + k, lane, 1);
+    else
+      for (uint32_t k = 0; k < count; ++k)
+        whole.one<Write>(cellAt(shadow, granule + k), lane);
+  }
+}
+
+using TouchShared = void (*)(WholeAccess &, SharedShadow &, uint32_t mask, bool dense);
+
+template <bool Write> void touchSharedBase(WholeAccess &whole, SharedShadow &shadow, uint32_t mask, bool dense) {
+  touchShared<Write>(whole, shadow, mask, dense);
+}
+template <bool Write>
+__attribute__((target("avx2,bmi"))) void touchSharedWide(WholeAccess &whole, SharedShadow &shadow, uint32_t mask, bool dense) {
+  touchShared<Write>(whole, shadow, mask, dense);
+}
+template <bool Write> TouchShared chooseTouchShared() {
+  static const TouchShared chosen = cpuLevel() >= 1 ? &touchSharedWide<Write> : &touchSharedBase<Write>;
+  return chosen;
+}
 
 /// Calls f(granule, mask of its bytes) for each granule of [first, end).
 template <class F> void eachGranule(uint64_t first, uint64_t end, F f) {
-  if (!((first | end) & 3)) {
-    for (uint64_t granule = first / 4; granule < end / 4; ++granule)
-      f(granule, 15u);
-    return;
-  }
   for (uint64_t granule = first / 4; granule * 4 < end; ++granule) {
     uint64_t from = std::max(first, granule * 4), to = std::min(end, granule * 4 + 4);
     f(granule, ((1u << (to - granule * 4)) - 1) & ~((1u << (from - granule * 4)) - 1));
@@ -167,10 +301,38 @@ template <class F> void eachGranule(uint64_t first, uint64_t end, F f) {
 
 /// Whether one of the granules has a copy under way.
 bool anyPending(const SharedShadow &shadow, uint64_t first, uint64_t end) {
-  uint16_t any = 0;
-  for (uint64_t granule = first / 4; granule * 4 < end; ++granule)
-    any |= shadow.pending[granule];
-  return any;
+  const uint16_t *pending = shadow.pending.data() + first / 4;
+  if (!(first & 3) && end - first == 16) {
+    uint64_t four;
+    std::memcpy(&four, pending, 8);
+    return four;
+  }
+  for (uint64_t n = (end + 3) / 4 - first / 4; n; --n)
+    if (*pending++)
+      return true;
+  return false;
+}
+
+void markPending(const Warp &w, SharedShadow &shadow, uint32_t lane, uint32_t pc, const WarpAccess &access) {
+  for (uint64_t granule = access.address[lane] / 4, end = granule + access.bytes / 4; granule < end; ++granule) {
+    shadow.pending[granule] = static_cast<uint16_t>(w.id * 32 + lane + 1);
+    shadow.pendingPc[granule] = pc;
+  }
+}
+
+/// Whether two lanes have bytes in common; addresses are multiples of the size.
+bool overlapping(const WarpAccess &access, uint32_t mask) {
+  uint64_t seen[32];
+  uint32_t n = 0;
+  bool rising = true;
+  for (uint32_t rest = mask; rest; rest &= rest - 1, ++n) {
+    seen[n] = access.address[std::countr_zero(rest)];
+    rising &= n == 0 || seen[n] > seen[n - 1];
+  }
+  if (rising)
+    return false;
+  std::sort(seen, seen + n);
+  return std::adjacent_find(seen, seen + n) != seen + n;
 }
 
 void reportPending(Warp &w, const Inst &i, uint32_t lane, SharedShadow &shadow, uint64_t granule, uint64_t address,
@@ -204,29 +366,29 @@ void raceGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access)
   bool reads = access.access == Access::Read || (atomic && cls != InstClass::StoreGlobal);
   bool writes = access.access == Access::Write || (atomic && cls != InstClass::LoadGlobal);
   uint32_t pc = pcOf(w, i);
-  Toucher toucher(w, i, pc, false, access.bytes);
+  if (!atomic && !(access.bytes & 3)) {
+    // The lanes outside the range, of registered host memory, have no cells.
+    uint32_t tracked = 0;
+    for (uint32_t lane = 0; lane < 32; ++lane)
+      tracked |= uint32_t(access.address[lane] - shadow.base < shadow.span) << lane;
+    (writes ? touchGlobal<true> : touchGlobal<false>)(w, i, pc, mask & tracked, access, shadow);
+    return;
+  }
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     uint32_t lane = uint32_t(std::countr_zero(rest));
     uint64_t address = access.address[lane];
     if (address < shadow.base || address - shadow.base + access.bytes > shadow.span)
       continue;
-    uint64_t first = address - shadow.base, end = first + access.bytes;
-    if (atomic) {
-      eachGranule(first, end, [&](uint64_t granule, uint32_t bytes) {
-        touch(w, i, pc, lane, shadow.cells[granule], bytes, reads, writes, true, false, address, access.bytes);
-      });
+    uint64_t first = address - shadow.base;
+    eachGranule(first, first + access.bytes, [&](uint64_t granule, uint32_t bytes) {
+      touch(w, i, pc, lane, cellAt(shadow.cells, granule), bytes, reads, writes, atomic, false, address, access.bytes);
+    });
+    if (atomic)
       raceSync(w, i, address, false, reads, writes);
-    } else if (writes) {
-      eachGranule(first, end,
-                  [&](uint64_t granule, uint32_t bytes) { toucher.write(shadow.cells[granule], lane, bytes, address); });
-    } else {
-      eachGranule(first, end,
-                  [&](uint64_t granule, uint32_t bytes) { toucher.read(shadow.cells[granule], lane, bytes, address); });
-    }
   }
 }
 
-void raceShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access) {
+void raceShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, bool dense) {
   raceTakeReads(w);
   SharedShadow &shadow = *w.cta->shadow;
   bool atomic = access.access == Access::Atomic, copy = access.access == Access::AsyncCopy;
@@ -235,30 +397,34 @@ void raceShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access)
   bool reads = access.access == Access::Read || (atomic && cls != InstClass::StoreShared);
   bool writes = access.access == Access::Write || copy || (atomic && cls != InstClass::LoadShared);
   uint32_t pc = pcOf(w, i);
-  Toucher toucher(w, i, pc, true, access.bytes);
+  uint32_t pending = 0;
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     uint32_t lane = uint32_t(std::countr_zero(rest));
-    uint64_t first = access.address[lane], end = first + access.bytes;
-    if (atomic || anyPending(shadow, first, end)) {
-      eachGranule(first, end, [&](uint64_t granule, uint32_t bytes) {
-        if (shadow.pending[granule])
-          reportPending(w, i, lane, shadow, granule, first, access.bytes, copy ? "async copy" : writes ? "write" : "read");
-        touch(w, i, pc, lane, shadow.cells[granule], bytes, reads, writes, atomic, true, first, access.bytes);
-      });
-      if (atomic && !isMbarrier)
-        raceSync(w, i, first, true, reads, writes);
-    } else if (writes) {
-      eachGranule(first, end,
-                  [&](uint64_t granule, uint32_t bytes) { toucher.write(shadow.cells[granule], lane, bytes, first); });
-    } else {
-      eachGranule(first, end,
-                  [&](uint64_t granule, uint32_t bytes) { toucher.read(shadow.cells[granule], lane, bytes, first); });
-    }
+    pending |= uint32_t(anyPending(shadow, access.address[lane], access.address[lane] + access.bytes)) << lane;
+  }
+  // Lanes of a copy may overlap, and the first makes the second's bytes pending: that case goes the long way.
+  if (!atomic && !pending && !(access.bytes & 3) && !(copy && overlapping(access, mask))) {
+    WholeAccess whole(w, i, access, pc, true);
+    (writes ? chooseTouchShared<true>() : chooseTouchShared<false>())(whole, shadow, mask, dense && mask == ~0u);
     if (copy)
-      for (uint64_t granule = first / 4; granule * 4 < end; ++granule) {
+      for (uint32_t rest = mask; rest; rest &= rest - 1)
+        markPending(w, shadow, uint32_t(std::countr_zero(rest)), pc, access);
+    return;
+  }
+  for (uint32_t rest = mask; rest; rest &= rest - 1) {
+    uint32_t lane = uint32_t(std::countr_zero(rest));
+    uint64_t first = access.address[lane];
+    eachGranule(first, first + access.bytes, [&](uint64_t granule, uint32_t bytes) {
+      if (shadow.pending[granule])
+        reportPending(w, i, lane, shadow, granule, first, access.bytes, copy ? "async copy" : writes ? "write" : "read");
+      touch(w, i, pc, lane, cellAt(shadow, granule), bytes, reads, writes, atomic, true, first, access.bytes);
+      if (copy) {
         shadow.pending[granule] = static_cast<uint16_t>(w.id * 32 + lane + 1);
         shadow.pendingPc[granule] = pc;
       }
+    });
+    if (atomic && !isMbarrier)
+      raceSync(w, i, first, true, reads, writes);
   }
 }
 

@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 // Loops of one kind of work on one host thread; prints instructions (or
-// multiply-adds) a second, without and with checks and counters.
+// multiply-adds) a second, without and with checks and counters. An argument is
+// a part of the names of the loops to run.
 //===----------------------------------------------------------------------===//
 #include "vitrify/Emulator/Launch.h"
 
@@ -76,7 +77,7 @@ double seconds(const Loop &loop, Device &device, uint64_t buffer, uint32_t itera
 
 } // namespace
 
-int main() {
+int main(int argc, char **argv) {
   const Loop loops[] = {
       {"fma.f32", "fma.rn.f32 %f8, %f9, %f10, %f8; fma.rn.f32 %f11, %f9, %f10, %f11;\n", 16, "instr"},
       {"integer", "add.s32 %r8, %r8, %r9; xor.b32 %r10, %r10, %r8;\n", 16, "instr"},
@@ -92,6 +93,8 @@ int main() {
   (void)(*device)->memory().fill(buffer, 0, 4, 1024);
   std::printf("%-14s %16s %16s %16s   (G a second of CPU time, one host thread)\n", "loop", "no checks", "all checks", "and counters");
   for (const Loop &loop : loops) {
+    if (argc > 1 && !std::strstr(loop.name, argv[1]))
+      continue;
     std::printf("%-14s", loop.name);
     for (int mode = 0; mode < 3; ++mode) {
       LaunchOptions options;

@@ -32,29 +32,21 @@ VITRIFY_INLINE void addresses(Warp &w, const Inst &i, WarpAccess &acc) {
 }
 
 VITRIFY_INLINE Extent extentOf(const WarpAccess &acc, u32 m) {
-  u64 low = ~u64(0), high = 0, bits = 0;
-  bool dense = false;
-  if (m == ~0u) {
-    for (u32 l = 0; l < 32; ++l) {
-      u64 a = acc.address[l];
-      low = a < low ? a : low;
-      high = a > high ? a : high;
-      bits |= a;
-    }
-    u64 gap = 0;
-    for (u32 l = 0; l < 32; ++l)
-      gap |= acc.address[l] - (acc.address[0] + l * acc.bytes);
-    dense = gap == 0;
-  } else {
-    for (u32 l = 0; l < 32; ++l) {
-      u64 a = acc.address[l];
-      bool on = m >> l & 1;
-      low = on && a < low ? a : low;
-      high = on && a > high ? a : high;
-      bits |= on ? a : 0;
-    }
+  typedef u64 V8 __attribute__((vector_size(64)));
+  V8 low = V8{} - 1, high = {}, bits = {}, gap = {};
+  V8 bit = {1, 2, 4, 8, 16, 32, 64, 128}, expected = V8{0, 1, 2, 3, 4, 5, 6, 7} * acc.bytes + acc.address[0];
+  for (u32 l = 0; l < 32; l += 8) {
+    V8 a;
+    __builtin_memcpy(&a, acc.address + l, 64);
+    gap |= a ^ expected;
+    expected += 8 * acc.bytes;
+    V8 on = (V8)((bit & m >> l) != 0), least = a | ~on, most = a & on;
+    low = least < low ? least : low;
+    high = most > high ? most : high;
+    bits |= most;
   }
-  return {low, high, bits, dense};
+  return {__builtin_reduce_min(low), __builtin_reduce_max(high), __builtin_reduce_or(bits),
+          m == ~0u && __builtin_reduce_or(gap) == 0};
 }
 
 /// The lanes of `m` that may go on. `generic` addresses have been made offsets of `area`.
