@@ -22,7 +22,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "test" / "Python"))
-from x86_kernels import BF16, E4M3, NUMPY, Kernels, evaluate, pack, tensor_type, weight  # noqa: E402
+from x86_kernels import BF16, E4M3, Kernels, evaluate, pack, stored, tensor_type, weight  # noqa: E402
 
 VIT_B = [("qkv", 2304, 768), ("proj", 768, 768), ("fc1", 3072, 768), ("fc2", 768, 3072)]
 EPILOGUES = {
@@ -36,10 +36,10 @@ EPILOGUES = {
 def build_peak():
     folder = tempfile.mkdtemp()
     library = f"{folder}/peak.so"
-    subprocess.run(["clang-22", "-O2", "-mavx512f", "-mavx512bf16", "-mfma", "-shared", "-fPIC", "-o", library,
+    subprocess.run(["clang-22", "-O2", "-mavx512f", "-mavx512bf16", "-mavx512vnni", "-mfma", "-shared", "-fPIC", "-o", library,
                     ROOT / "benchmarks" / "x86" / "peak.c"], check=True)
     peak = ctypes.CDLL(library)
-    for name in ("peak_fma512", "peak_fma256", "peak_bf16"):
+    for name in ("peak_fma512", "peak_fma256", "peak_bf16", "peak_int8", "peak_madd256"):
         getattr(peak, name).restype = ctypes.c_double
     return peak
 
@@ -68,9 +68,7 @@ def bind(kernels, operands, results):
         array = results[operand["index"]] if operand["role"] == "write" else operands[operand["index"]]
         if operand["role"] == "weight":
             array = pack(array, operand["layout"])
-        storage = NUMPY[operand["dtype"]]
-        if array.dtype != storage:
-            array = array.astype(np.float32).astype(storage)
+        array = stored(array, operand["dtype"], "" if operand["role"] == "weight" else operand["numeric"])
         aligned = np.empty(array.nbytes + 64, np.uint8)
         start = -aligned.ctypes.data % 64
         view = aligned[start:start + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -90,15 +88,21 @@ def bind(kernels, operands, results):
 
 
 def linear(target, name, rows, n, k, precision):
-    dtype = {"f32": np.float32, "bf16": BF16, "fp8": E4M3}[precision]
+    dtype = {"f32": np.float32, "bf16": BF16, "fp8": E4M3, "int8": np.int8}[precision]
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((rows, k)).astype(np.float32).astype(dtype)
-    w = (rng.standard_normal((n, k)) / k**0.5).astype(np.float32).astype(dtype)
+    if precision == "int8":
+        x, w = (rng.integers(-127, 128, size).astype(dtype) for size in ((rows, k), (n, k)))
+    else:
+        x = rng.standard_normal((rows, k)).astype(np.float32).astype(dtype)
+        w = (rng.standard_normal((n, k)) / k**0.5).astype(np.float32).astype(dtype)
     out, tail = EPILOGUES[name]
     if precision == "f32":
         out, tail = "f32", tail.replace("%h = arith.truncf %r : f32 to bf16\n vit.yield %h : bf16", "vit.yield %r : f32") \
             .replace("%h = arith.truncf %g : f32 to bf16\n vit.yield %h : bf16", "vit.yield %g : f32")
-    scaled = precision == "fp8"
+    scaled = precision in ("fp8", "int8")
+    if scaled and name == "fc1":  # requantised as it leaves
+        kind = {"fp8": "f8E4M3FN", "int8": "i8"}[precision]
+        out, tail = kind, f"%g = vit.act gelu_erf %r : f32\n %c = vit.convert %g sat : f32 to {kind}\n vit.yield %c : {kind}"
     ins = [("bias", "(n)", f"tensor<{n}xf32>"), ("residual", "(m, n)", f"tensor<?x{n}xf32>"), ("scale", "(n)", f"tensor<{n}xf32>")]
     ins = ins[:3 if scaled else 2]
     first = "%r = math.fma %acc, %s, %b : f32" if scaled else "%r = arith.addf %acc, %b : f32"
@@ -117,7 +121,7 @@ def linear(target, name, rows, n, k, precision):
     operands = {0: x, 1: w, 2: rng.standard_normal(n).astype(np.float32), 3: rng.standard_normal((rows, n)).astype(np.float32),
                 4: np.full(n, 0.01, np.float32)}
     kernels = Kernels(text, target)
-    result = np.zeros((rows, n), BF16 if out == "bf16" else np.float32)
+    result = np.zeros((rows, n), {"bf16": BF16, "f32": np.float32, "f8E4M3FN": E4M3, "i8": np.int8}[out])
     return kernels, bind(kernels, operands, [result]), 2.0 * rows * n * k
 
 
@@ -136,21 +140,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="x86-64-v4-bf16")
     parser.add_argument("--rows", type=int, default=197)
-    parser.add_argument("--precision", default="f32,bf16,fp8")
+    parser.add_argument("--precision", default="f32,bf16,fp8,int8")
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     peak = build_peak()
     for precision in options.precision.split(","):
         works = [(name, lambda n=n, k=k, name=name: linear(options.target, name, options.rows, n, k, precision))
                  for name, n, k in VIT_B]
-        if precision != "fp8":
+        if precision in ("f32", "bf16"):
             works.append(("attention", lambda: attention(options.target, options.rows, precision)))
         for name, make in works:
             if options.only and options.only not in name:
                 continue
             kernels, call, operations = make()
             kind = kernels.specs[0]["precision"]
-            loop = "peak_bf16" if kind == "bf16" else "peak_fma256" if options.target == "x86-64-v3" else "peak_fma512"
+            v3 = options.target == "x86-64-v3"
+            loop = {"bf16": "peak_bf16", "int8": "peak_madd256" if v3 else "peak_int8", "f32": "peak_fma256" if v3 else "peak_fma512"}[kind]
             limit = gflops(peak, loop)
             seconds = best(call)
             limit = max(limit, gflops(peak, loop))

@@ -14,7 +14,10 @@
 
 #define FMA512(n) "vfmadd231ps %%zmm30, %%zmm31, %%zmm" n "\n"
 #define DOT512(n) "vdpbf16ps %%zmm30, %%zmm31, %%zmm" n "\n"
+#define INT512(n) "vpdpbusd %%zmm30, %%zmm31, %%zmm" n "\n"
 #define FMA256(n) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" n "\n"
+// vpmaddwd writes over no accumulator: its sum is an instruction of its own.
+#define MADD256(n) "vpmaddwd %%ymm14, %%ymm15, %%ymm13\nvpaddd %%ymm13, %%ymm" n ", %%ymm" n "\n"
 
 #define CLOBBER512                                                                                                     \
   "zmm0", "zmm1", "zmm2", "zmm3", "zmm4", "zmm5", "zmm6", "zmm7", "zmm8", "zmm9", "zmm10", "zmm11", "zmm12", "zmm13",    \
@@ -31,6 +34,19 @@ double peak_fma512(int64_t n) {
 double peak_bf16(int64_t n) {
   double operations = 24.0 * 64 * (double)n;
   LOOP(TIMES24(DOT512), CLOBBER512);
+  return operations;
+}
+
+double peak_int8(int64_t n) {
+  double operations = 24.0 * 128 * (double)n;
+  LOOP(TIMES24(INT512), CLOBBER512);
+  return operations;
+}
+
+double peak_madd256(int64_t n) {
+  double operations = 12.0 * 32 * (double)n;
+  LOOP(TIMES12(MADD256), "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+       "xmm12", "xmm13", "xmm14", "xmm15", "cc");
   return operations;
 }
 

@@ -30,10 +30,14 @@ OperandMap vitrify::classifyMap(AffineMap map, int64_t &block) {
 static bool isSmallGroup(int64_t group) { return group <= 8 && llvm::isPowerOf2_64(group); }
 
 MathMode EpilogueEmitter::mathMode(Operation *op) {
-  for (Type type : op->getResultTypes())
-    if (getElementTypeOrSelf(type).isF32())
-      return MathMode::Exact;
-  return MathMode::Fast;
+  bool codes = true;
+  for (Type type : op->getResultTypes()) {
+    Type element = getElementTypeOrSelf(type);
+    if (element.isF32())
+      return isa<vit::LinearOp, vit::PatchEmbedOp>(op) ? MathMode::Near : MathMode::Exact;
+    codes &= isa<Float8E4M3FNType>(element) || element.isInteger(8);
+  }
+  return codes ? MathMode::Code : MathMode::Fast;
 }
 
 std::string EpilogueEmitter::whyUnsupported(Operation *op, int64_t span, unsigned lanes) {
@@ -50,8 +54,8 @@ std::string EpilogueEmitter::whyUnsupported(Operation *op, int64_t span, unsigne
       return reason;
   for (auto [value, attribute] : llvm::zip(epilogue.getEpilogueIns(), epilogue.getMaps())) {
     Type element = getElementTypeOrSelf(value.getType());
-    if (!element.isF32() && !element.isBF16() && !element.isF16() && !isa<Float8E4M3FNType>(element))
-      return "an epilogue operand of another element type than f32, bf16, f16 or f8E4M3FN";
+    if (!element.isF32() && !element.isBF16() && !element.isF16() && !isa<Float8E4M3FNType>(element) && !element.isInteger(8))
+      return "an epilogue operand of another element type than f32, bf16, f16, f8E4M3FN or i8";
   }
   for (Value yielded : epilogue.getEpilogue().front().getTerminator()->getOperands())
     if (auto vector = dyn_cast<VectorType>(yielded.getType()))

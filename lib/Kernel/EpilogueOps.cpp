@@ -21,7 +21,8 @@ std::string vitrify::whyNotOnLanes(Operation *op, bool largeGroup) {
   auto named = [&] { return "'" + op->getName().getStringRef().str() + "' in an epilogue"; };
   for (Type type : op->getResultTypes()) {
     Type element = getElementTypeOrSelf(type);
-    if (!isLaneFloat(element) && !element.isInteger(1) && !element.isInteger(32))
+    bool codes = element.isInteger(8) && isa<vit::ConvertOp>(op);
+    if (!isLaneFloat(element) && !element.isInteger(1) && !element.isInteger(32) && !codes)
       return named() + " on another type than f32, bf16, f16, f8E4M3FN, i32 or i1";
   }
   if (isa<vit::YieldOp, vit::ActOp, vit::ConvertOp, vector::BroadcastOp>(op))
@@ -85,9 +86,11 @@ Value vitrify::buildOnLanes(LaneBuilder &b, Operation *op, ValueRange operands, 
   };
   SmallVector<Value> wide;
   for (Value operand : operands)
-    wide.push_back(isa<FloatType>(getElementTypeOrSelf(operand.getType())) ? b.toF32(operand) : operand);
+    wide.push_back(isa<FloatType>(getElementTypeOrSelf(operand.getType())) || isa<vit::ConvertOp>(op) ? b.toF32(operand) : operand);
   if (auto act = dyn_cast<vit::ActOp>(op))
     return rounded(buildActivation(b, act.getKind(), wide[0], mode));
+  if (isa<vit::ConvertOp>(op) && element.isInteger(8))
+    return buildRoundI8(b, wide[0]);
   if (isa<vit::ConvertOp>(op))
     return isa<Float8E4M3FNType>(element) ? buildRoundE4M3(b, wide[0]) : rounded(wide[0]);
   if (isa<arith::TruncFOp, arith::ExtFOp>(op))

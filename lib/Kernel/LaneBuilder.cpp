@@ -116,7 +116,26 @@ Value LaneBuilder::toF32(Value value) {
                           : TypedAttr(getI32IntegerAttr(16)));
     return arith::BitcastOp::create(*this, as(getF32Type()), Value(arith::ShLIOp::create(*this, wide, sixteen)));
   }
+  if (element.isInteger(32))
+    return arith::SIToFPOp::create(*this, as(getF32Type()), value);
   return arith::ExtFOp::create(*this, as(getF32Type()), value);
+}
+
+Value LaneBuilder::codesOfBytes(Value bytes) {
+  auto vectorType = dyn_cast<VectorType>(bytes.getType());
+  Type wide = vectorType ? Type(vectorType.clone(getI32Type())) : Type(getI32Type());
+  Value zero = vectorType ? Value(arith::ConstantOp::create(*this, DenseElementsAttr::get(vectorType.clone(getI32Type()), kByteZero)))
+                          : i32(kByteZero);
+  return arith::SubIOp::create(*this, Value(arith::ExtUIOp::create(*this, wide, bytes)), zero);
+}
+
+/// Bytes of codes, from i32 lanes or from f32 lanes that hold whole numbers.
+static Value bytesOfCodes(LaneBuilder &b, Value codes) {
+  // 1.5 * 2^23 more than a whole number has it, in two's complement, in its low bits.
+  if (getElementTypeOrSelf(codes.getType()).isF32())
+    codes = b.toBits(b.add(codes, b.splat(12582912.0f)));
+  Value shifted = arith::AddIOp::create(b, codes, b.splatI32(kByteZero));
+  return arith::TruncIOp::create(b, b.laneType(b.getI8Type()), shifted);
 }
 
 /// Nearest even on the upper 16 bits; a NaN is made quiet so that its payload cannot round to infinity.
@@ -139,8 +158,8 @@ Value LaneBuilder::fromF32(Value value, Type element) {
   return arith::TruncFOp::create(*this, laneType(element), value);
 }
 
-/// The tail of bf16 lanes in pieces of 2^i elements as integers: without BF16 instructions LLVM would take masked accesses
-/// apart into single bf16 values, and each of those into a call.
+/// The tail of bf16 or byte lanes in pieces of 2^i elements as integers: without BF16 instructions LLVM would take masked
+/// accesses apart into single bf16 values, and each of those into a call; bytes it would take apart where there are no masks.
 static void forPieces(unsigned valid, llvm::function_ref<void(unsigned offset, unsigned size)> body) {
   for (unsigned offset = 0; offset < valid;) {
     unsigned size = llvm::bit_floor(valid - offset);
@@ -152,17 +171,19 @@ static void forPieces(unsigned valid, llvm::function_ref<void(unsigned offset, u
 Value LaneBuilder::loadRaw(VectorType type, Value memref, ValueRange indices, unsigned valid) {
   if (valid == type.getNumElements())
     return vector::LoadOp::create(*this, type, memref, indices);
-  if (type.getElementType().isBF16() && !truncHook) {
-    VectorType bits = type.clone(getIntegerType(16));
+  bool bytes = type.getElementType().isInteger(8);
+  if (bytes || (type.getElementType().isBF16() && !truncHook)) {
+    VectorType bits = bytes ? type : type.clone(getIntegerType(16));
     Value result = arith::ConstantOp::create(*this, cast<TypedAttr>(getZeroAttr(bits)));
     forPieces(valid, [&](unsigned offset, unsigned size) {
       SmallVector<Value> at(indices);
       at.back() = addIndex(at.back(), offset);
       Value piece = vector::LoadOp::create(*this, VectorType::get({size}, type.getElementType()), memref, at);
-      piece = vector::BitCastOp::create(*this, VectorType::get({size}, getIntegerType(16)), piece);
+      if (!bytes)
+        piece = vector::BitCastOp::create(*this, VectorType::get({size}, getIntegerType(16)), piece);
       result = vector::InsertStridedSliceOp::create(*this, piece, result, ArrayRef<int64_t>{offset}, ArrayRef<int64_t>{1});
     });
-    return vector::BitCastOp::create(*this, type, result);
+    return bytes ? result : Value(vector::BitCastOp::create(*this, type, result));
   }
   SmallVector<bool> mask(type.getNumElements(), false);
   std::fill_n(mask.begin(), valid, true);
@@ -172,23 +193,30 @@ Value LaneBuilder::loadRaw(VectorType type, Value memref, ValueRange indices, un
 }
 
 Value LaneBuilder::load(Value memref, ValueRange indices, unsigned valid) {
-  return toF32(loadRaw(laneType(cast<MemRefType>(memref.getType()).getElementType()), memref, indices, valid));
+  Type element = cast<MemRefType>(memref.getType()).getElementType();
+  Value raw = loadRaw(laneType(element), memref, indices, valid);
+  return toF32(element.isInteger(8) ? codesOfBytes(raw) : raw);
 }
 
 void LaneBuilder::store(Value value, Value memref, ValueRange indices, unsigned valid) {
   Type element = cast<MemRefType>(memref.getType()).getElementType();
-  Value typed = getElementTypeOrSelf(value.getType()) == element ? value : fromF32(toF32(value), element);
+  Value typed = value;
+  if (element.isInteger(8))
+    typed = bytesOfCodes(*this, value);
+  else if (getElementTypeOrSelf(value.getType()) != element)
+    typed = fromF32(toF32(value), element);
   if (valid == lanes) {
     vector::StoreOp::create(*this, typed, memref, indices);
-  } else if (element.isBF16() && !truncHook) {
-    Value bits = vector::BitCastOp::create(*this, laneType(getIntegerType(16)), typed);
+  } else if (element.isInteger(8) || (element.isBF16() && !truncHook)) {
+    Value bits = element.isInteger(8) ? typed : vector::BitCastOp::create(*this, laneType(getIntegerType(16)), typed);
     forPieces(valid, [&](unsigned offset, unsigned size) {
       SmallVector<Value> at(indices);
       at.back() = addIndex(at.back(), offset);
       Value piece = vector::ExtractStridedSliceOp::create(*this, bits, ArrayRef<int64_t>{offset},
                                                           ArrayRef<int64_t>{size}, ArrayRef<int64_t>{1});
-      vector::StoreOp::create(*this, Value(vector::BitCastOp::create(*this, VectorType::get({size}, element), piece)),
-                              memref, at);
+      if (!element.isInteger(8))
+        piece = vector::BitCastOp::create(*this, VectorType::get({size}, element), piece);
+      vector::StoreOp::create(*this, piece, memref, at);
     });
   } else {
     vector::MaskedStoreOp::create(*this, memref, indices, tailMask(valid), typed);
@@ -196,7 +224,8 @@ void LaneBuilder::store(Value value, Value memref, ValueRange indices, unsigned 
 }
 
 Value LaneBuilder::loadScalar(Value memref, ValueRange indices) {
-  return toF32(memref::LoadOp::create(*this, memref, indices));
+  Value element = memref::LoadOp::create(*this, memref, indices);
+  return toF32(element.getType().isInteger(8) ? codesOfBytes(element) : element);
 }
 Value LaneBuilder::loadIndex(Value memref, ValueRange indices) {
   return arith::IndexCastOp::create(*this, getIndexType(), Value(memref::LoadOp::create(*this, memref, indices)));

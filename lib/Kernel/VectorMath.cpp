@@ -20,6 +20,9 @@ struct ExpParts {
   Value n; ///< i32 lanes
 };
 
+/// Whether results have 16 bits or less.
+bool isShort(MathMode mode) { return mode == MathMode::Fast || mode == MathMode::Code; }
+
 /// Horner's rule, `coefficients` from the constant term upwards.
 Value polynomial(LaneBuilder &b, Value x, ArrayRef<float> coefficients) {
   Value sum = b.splat(coefficients.back());
@@ -40,7 +43,7 @@ ExpParts expParts(LaneBuilder &b, Value x, MathMode mode) {
   r = b.fma(minusN, b.splat(1.42860677e-6f), r);
   static constexpr float kExact[] = {0.5f, 0.166666657f, 0.0416662954f, 0.0083334967f, 0.00139446638f, 0.000197903383f};
   static constexpr float kFast[] = {0.49999994f, 0.166665211f, 0.041668389f, 0.00836871937f};
-  Value p = polynomial(b, r, mode == MathMode::Exact ? ArrayRef<float>(kExact) : ArrayRef<float>(kFast));
+  Value p = polynomial(b, r, isShort(mode) ? ArrayRef<float>(kFast) : ArrayRef<float>(kExact));
   return {b.fma(b.mul(p, r), r, r), bits};
 }
 
@@ -87,7 +90,7 @@ Value logisticProduct(LaneBuilder &b, Value x, Value sign, Value z, Value low, M
   Value denominator = b.fma(s, q, sum);
   Value numerator = b.fma(bounded, q, bounded);
   Value isNegative = b.less(sign, b.splat(0.0f));
-  if (mode == MathMode::Fast) {
+  if (isShort(mode)) {
     Value factor = b.select(isNegative, b.mul(numerator, s), x ? x : one);
     return b.div(factor, denominator);
   }
@@ -116,7 +119,7 @@ std::pair<Value, Value> geluTanhArgument(LaneBuilder &b, Value a, MathMode mode)
   constexpr double kA = 1.5957691216057308, kB = kA * 0.044715;
   constexpr float aHi = float(kA), bHi = float(kB);
   constexpr float aLo = float(kA - double(aHi)), bLo = float(kB - double(bHi));
-  if (mode == MathMode::Fast)
+  if (isShort(mode))
     return {b.mul(a, b.fma(b.mul(a, a), b.splat(bHi), b.splat(aHi))), Value()};
   auto [square, squareLow] = twoProduct(b, a, a);
   auto [cubic, cubicLow] = twoProduct(b, square, b.splat(bHi));
@@ -175,18 +178,44 @@ Value geluErfExact(LaneBuilder &b, Value x) {
   return b.select(b.less(a, one), small, large);
 }
 
-/// max(x, 0) - |x| Phi(-|x|) with Phi(-a) = exp(-a^2 / 2) R(1 / (1 + 0.3 a)).
-Value geluErfFast(LaneBuilder &b, Value x) {
-  static constexpr float kR[] = {0.120327726f, 0.111210495f, 0.153750986f, -0.0340375528f, 0.230586052f, -0.0818372443f};
-  Value one = b.splat(1.0f), zero = b.splat(0.0f);
-  Value a = b.min(b.abs(x), b.splat(12.0f));
-  Value t = b.div(one, b.fma(a, b.splat(0.3f), one));
-  Value r = polynomial(b, t, kR);
-  Value arg = b.mul(b.mul(a, a), b.splat(-0.5f));
-  ExpParts e = expParts(b, arg, MathMode::Fast);
-  Value w = scaleFlushing(b, b.add(e.q, one), e.n, arg);
-  Value tail = b.mul(b.mul(a, b.mul(t, r)), w);
-  return b.sub(b.select(b.less(x, zero), zero, x), tail);
+/// max(x, 0) - a Phi(-a) with a = |x| up to `limit` and Phi(-a) = 2^q(a): log2 of Phi is smooth, and needs no division.
+/// `limit` keeps 2^q a normal number.
+Value geluErfLog(LaneBuilder &b, Value x, float limit, ArrayRef<float> log2Phi, ArrayRef<float> exp2) {
+  constexpr float kMagic = 12582912.0f;
+  Value a = b.min(b.abs(x), b.splat(limit));
+  Value q = polynomial(b, a, log2Phi);
+  Value shifted = b.add(q, b.splat(kMagic));
+  Value fraction = b.sub(q, b.sub(shifted, b.splat(kMagic)));
+  // The whole part is in the low bits of `shifted`; the others leave to the left.
+  Value exponent = arith::ShLIOp::create(b, b.toBits(shifted), b.splatI32(23));
+  Value phi = b.fromBits(arith::AddIOp::create(b, b.toBits(polynomial(b, fraction, exp2)), exponent));
+  return b.fma(b.neg(a), phi, b.select(b.less(x, b.splat(0.0f)), b.splat(0.0f), x));
+}
+
+Value geluErf(LaneBuilder &b, Value x, MathMode mode) {
+  static constexpr float kLogNear[] = {-0.999999881f,    -1.15110826f,    -0.459196955f,   -0.0524898432f,   0.00698274979f,
+                                       5.82540315e-06f,  -0.000305643567f, 9.44737039e-05f, -1.73370099e-05f, 2.16444369e-06f,
+                                       -1.8571744e-07f,  1.05135181e-08f, -3.54007657e-10f, 5.37085003e-12f};
+  static constexpr float kExpNear[] = {1.0f,           0.693147182f,   0.240226462f,  0.0555035882f,
+                                       0.00961866323f, 0.00133913045f, 0.000152867986f};
+  static constexpr float kLogFast[] = {-1.0001595f,     -1.14930761f,    -0.462292522f,   -0.0511384159f, 0.00753152464f,
+                                       -0.000764283002f, 4.96120192e-05f, -1.83698933e-06f, 2.93521065e-08f};
+  static constexpr float kExpFast[] = {0.999999285f, 0.693121791f, 0.240247056f, 0.0559179857f, 0.00957139488f};
+  // Phi(-a) itself, so that a times it is within 2^-16 up to 4.5, where it is all but 0.
+  static constexpr float kPhi[] = {0.499745041f,  -0.397848397f, 0.00168690982f,  0.0521894731f,   0.0281714369f,
+                                   -0.0375097729f, 0.0148850502f, -0.00296971947f, 0.000305016089f, -1.28941892e-05f};
+  switch (mode) {
+  case MathMode::Exact:
+    return geluErfExact(b, x);
+  case MathMode::Near:
+    return geluErfLog(b, x, 9.0f, kLogNear, kExpNear);
+  case MathMode::Fast:
+    return geluErfLog(b, x, 12.9f, kLogFast, kExpFast);
+  case MathMode::Code:
+    break;
+  }
+  Value a = b.min(b.abs(x), b.splat(4.5f));
+  return b.fma(b.neg(a), polynomial(b, a, kPhi), b.select(b.less(x, b.splat(0.0f)), b.splat(0.0f), x));
 }
 } // namespace
 
@@ -197,7 +226,7 @@ Value vitrify::buildExp(LaneBuilder &b, Value x, MathMode mode) {
   clamped = b.max(low, clamped);
   ExpParts e = expParts(b, clamped, mode);
   Value w = b.add(e.q, b.splat(1.0f));
-  if (mode == MathMode::Exact)
+  if (!isShort(mode))
     return scaleByPower(b, w, e.n);
   // An exponent beyond 127 wraps in scaleFlushing; such arguments do not occur in a softmax, but stay right.
   Value flushed = scaleFlushing(b, w, e.n, clamped);
@@ -205,7 +234,7 @@ Value vitrify::buildExp(LaneBuilder &b, Value x, MathMode mode) {
 }
 
 Value vitrify::buildExpNonPositive(LaneBuilder &b, Value x, MathMode mode) {
-  if (mode == MathMode::Fast) {
+  if (isShort(mode)) {
     // Whatever the parts of a very negative x are, the flush replaces them.
     ExpParts e = expParts(b, x, mode);
     return scaleFlushing(b, b.add(e.q, b.splat(1.0f)), e.n, x);
@@ -249,7 +278,7 @@ Value vitrify::buildErf(LaneBuilder &b, Value x, MathMode mode) {
 Value vitrify::buildActivation(LaneBuilder &b, ActKind kind, Value x, MathMode mode) {
   switch (kind) {
   case ActKind::GeluErf:
-    return mode == MathMode::Exact ? geluErfExact(b, x) : geluErfFast(b, x);
+    return geluErf(b, x, mode);
   case ActKind::GeluTanh: {
     // x / 2 (1 + tanh u) = x sigmoid(2 u). The clamp keeps infinities out of the products of parts.
     auto [z, low] = geluTanhArgument(b, b.min(b.abs(x), b.splat(16.0f)), mode);
@@ -284,4 +313,11 @@ Value vitrify::buildRoundE4M3(LaneBuilder &b, Value x) {
   Value result = b.fromBits(arith::OrIOp::create(b, b.toBits(rounded), sign));
   Value isNaN = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, x, x);
   return b.select(isNaN, x, result);
+}
+
+Value vitrify::buildRoundI8(LaneBuilder &b, Value x) {
+  constexpr float kMagic = 12582912.0f; // rounds a sum with it to the nearest integer, which is then in the low bits
+  Value isNaN = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, x, x);
+  Value bounded = b.select(isNaN, b.splat(0.0f), b.min(b.max(x, b.splat(-127.0f)), b.splat(127.0f)));
+  return arith::SubIOp::create(b, b.toBits(b.add(bounded, b.splat(kMagic))), b.splatI32(std::bit_cast<int32_t>(kMagic)));
 }

@@ -12,6 +12,7 @@
 #include "vitrify/Support/CompileCache.h"
 #include "vitrify/Support/File.h"
 #include "vitrify/Target/KnownTargets.h"
+#include "vitrify/Weights/Pack.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -104,6 +105,7 @@ LogicalResult Compiler::optimize(TargetState &state) {
   pipeline.precision = options.precision;
   pipeline.half = preferredHalf(*state.row).str();
   pipeline.ranges = options.ranges;
+  pipeline.activations = options.activations;
   for (const std::string &rule : options.keep)
     pipeline.keep.push_back(rule);
   pipeline.fuse = options.fuse;
@@ -194,6 +196,22 @@ ManifestTarget manifestOf(const TargetState &state) {
   return target;
 }
 
+/// The layout to store each weight in. One that every plan reads in panels of one order is stored in that order, in its own
+/// type, so that a run need not rearrange it; all others are stored as derived.
+std::map<std::string, std::string> storedLayouts(ArrayRef<TargetState> states) {
+  std::map<std::string, std::string> result;
+  for (const TargetState &state : states)
+    for (const PlanWeight &weight : state.planned.plan.weights) {
+      std::string order = "nk";
+      if (auto layout = parseLayout(weight.layout, weight.dtype); layout && layout->panels)
+        order = panelLayout(layout->width, layout->interleave, weight.dtype, layout->sums);
+      auto [place, isNew] = result.try_emplace(weight.name, order);
+      if (!isNew && place->second != order)
+        place->second = "nk";
+    }
+  return result;
+}
+
 LogicalResult Compiler::writeBundle() {
   if (options.output.empty() || options.output == "-")
     return emitError(UnknownLoc::get(&context)) << "a bundle is a folder: give -o DIR";
@@ -204,6 +222,7 @@ LogicalResult Compiler::writeBundle() {
   WeightStore store;
   std::vector<WeightRequest> requests;
   std::set<std::string> requested;
+  std::map<std::string, std::string> layouts = storedLayouts(states);
   OwningOpRef<ModuleOp> all = ModuleOp::create(source->getLoc());
   OpBuilder builder = OpBuilder::atBlockEnd(all->getBody());
   for (TargetState &state : states) {
@@ -218,7 +237,7 @@ LogicalResult Compiler::writeBundle() {
       }
     for (const PlanWeight &weight : state.planned.plan.weights)
       if (requested.insert(weight.name).second)
-        requests.push_back({weight.name, 64});
+        requests.push_back({weight.name, 64, layouts.at(weight.name)});
   }
   if (failed(fillWeightStore(*all, baseFolder(), store)))
     return failure();
@@ -228,12 +247,20 @@ LogicalResult Compiler::writeBundle() {
     return report(context, written.status());
   if (failed(report(context, writer->addWeights(*written))))
     return failure();
-  std::map<std::string, std::string> tensors;
+  std::map<std::string, const WrittenWeight *> tensors;
   for (const WrittenWeight &weight : written->weights)
-    tensors[weight.name] = weight.tensor;
+    tensors[weight.name] = &weight;
   for (TargetState &state : states) {
-    for (PlanWeight &weight : state.planned.plan.weights)
-      weight.tensor = tensors.at(weight.name);
+    for (PlanWeight &weight : state.planned.plan.weights) {
+      const WrittenWeight &tensor = *tensors.at(weight.name);
+      weight.tensor = tensor.tensor;
+      if (layouts.at(weight.name) == "nk")
+        continue;
+      // In the order of the kernel's panels already: at most a conversion is left.
+      auto layout = parseLayout(weight.layout, weight.dtype);
+      weight.shape = tensor.type.shape;
+      weight.layout = layout->dtype == weight.dtype ? "nk" : "nk:" + std::string(dtypeName(layout->dtype));
+    }
     auto code = std::as_bytes(std::span(state.binary.bytes.data(), state.binary.bytes.size()));
     if (failed(report(context, writer->addTarget(manifestOf(state), state.planned.plan, code, state.binary.fileName))))
       return failure();

@@ -51,6 +51,7 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
   pm.addPass(vit::createAssignPrecision(assign));
   vit::QuantizeOptions quantize;
   quantize.ranges = options.ranges;
+  quantize.activations = options.activations;
   pm.addPass(vit::createQuantize(quantize));
   // 4. Equal conversions of one value are one; then pairs around linears become typed linears.
   pm.addPass(createCSEPass());

@@ -118,6 +118,15 @@ void vitrify::encodeE4M3Scaled(const float *__restrict in, float factor, uint8_t
     out[i] = encodeOne(in[i] * factor);
 }
 
+void vitrify::encodeI8Scaled(const float *__restrict in, float factor, int8_t *__restrict out, size_t n) {
+  for (size_t i = 0; i < n; ++i) {
+    float x = in[i] * factor;
+    x = x != x ? 0.0f : x < -kI8Max ? -kI8Max : x > kI8Max ? kI8Max : x;
+    // Adding 1.5 * 2^23 rounds to the nearest integer, whose two's complement is then in the low bits.
+    out[i] = static_cast<int8_t>(std::bit_cast<uint32_t>(x + 12582912.0f) & 0xff);
+  }
+}
+
 void vitrify::decodeE4M3(const uint8_t *in, float *out, size_t n) {
   static const auto table = [] {
     std::array<float, 256> values;

@@ -11,7 +11,7 @@ using namespace vitrify;
 
 namespace {
 using enum MicroKernel;
-constexpr std::array kFma = {FmaF32};
+constexpr std::array kFma = {FmaF32, MaddI16};
 constexpr std::array kVnni = {FmaF32, DotI8};
 constexpr std::array kBF16 = {FmaF32, DotI8, DotBF16};
 // mma.sync on e4m3 exists on sm_90a too, but ptxas builds it from f16 products there.

@@ -339,7 +339,10 @@ struct RecipeEvaluator::State {
         if (n.kind == Kind::Dequant) {
           const auto *codes = reinterpret_cast<const uint8_t *>(input.data.data()) + from;
           float *result = reinterpret_cast<float *>(out.data.data()) + from;
-          decodeE4M3(codes, result, static_cast<size_t>(count));
+          if (input.type.dtype == DType::I8)
+            std::transform(codes, codes + count, result, [](uint8_t code) { return float(static_cast<int8_t>(code)); });
+          else
+            decodeE4M3(codes, result, static_cast<size_t>(count));
           for (int64_t i = 0; i < count; ++i)
             result[i] *= scale;
           continue;
@@ -348,8 +351,11 @@ struct RecipeEvaluator::State {
         if (!(scale > 0) || !std::isfinite(factor) || factor == 0)
           return dataLoss("round: scale " + std::to_string(scale) + " of row " + std::to_string(begin + row) +
                           " is not a positive number with a finite reciprocal");
-        encodeE4M3Scaled(x.data() + from, factor, reinterpret_cast<uint8_t *>(out.data.data()) + from,
-                         static_cast<size_t>(count));
+        auto *codes = reinterpret_cast<uint8_t *>(out.data.data()) + from;
+        if (n.type.dtype == DType::I8)
+          encodeI8Scaled(x.data() + from, factor, reinterpret_cast<int8_t *>(codes), static_cast<size_t>(count));
+        else
+          encodeE4M3Scaled(x.data() + from, factor, codes, static_cast<size_t>(count));
       }
     return out;
   }

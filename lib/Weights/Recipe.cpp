@@ -271,15 +271,19 @@ StatusOr<RecipeValue> Recipe::binary(Kind kind, RecipeValue x, RecipeValue y, bo
   return add(std::move(node));
 }
 
-StatusOr<RecipeValue> Recipe::scaled(Kind kind, RecipeValue x, RecipeValue scale, std::vector<int64_t> block) {
+StatusOr<RecipeValue> Recipe::scaled(Kind kind, RecipeValue x, RecipeValue scale, std::vector<int64_t> block,
+                                     DType to) {
   std::string_view op = nameOfKind(kind);
   VITRIFY_ASSIGN_OR_RETURN(const TensorType *type, operand(x, op));
   VITRIFY_ASSIGN_OR_RETURN(const TensorType *scales, operand(scale, op));
   bool round = kind == Kind::Round;
-  if (round && type->dtype == DType::F8E4M3)
+  auto isCode = [](DType dtype) { return dtype == DType::F8E4M3 || dtype == DType::I8; };
+  if (round && !isCode(to))
+    return wrong(op, "expected codes of F8_E4M3 or I8, found " + std::string(dtypeName(to)));
+  if (round && isCode(type->dtype))
     return wrong(op, type->str() + " holds codes, which are never quantised again");
-  if (round ? !isReal(type->dtype) : type->dtype != DType::F8E4M3)
-    return wrong(op, std::string("expected ") + (round ? "reals" : "F8_E4M3") + ", found " + type->str());
+  if (round ? !isReal(type->dtype) : !isCode(type->dtype))
+    return wrong(op, std::string("expected ") + (round ? "reals" : "F8_E4M3 or I8") + ", found " + type->str());
   if (round ? scales->dtype != DType::F32 : !isReal(scales->dtype))
     return wrong(op, std::string("expected a scale of ") + (round ? "F32" : "reals") + ", found " + scales->str());
   const auto &have = scales->shape;
@@ -293,17 +297,17 @@ StatusOr<RecipeValue> Recipe::scaled(Kind kind, RecipeValue x, RecipeValue scale
   } else if (!(have.empty() || (have.size() == 1 && (have[0] == 1 || (!type->shape.empty() && have[0] == type->shape[0]))))) {
     return wrong(op, "expected a scale [1] or by row of " + type->str() + ", found " + scales->str());
   }
-  RecipeNode node = makeNode(kind, {round ? DType::F8E4M3 : DType::F32, type->shape}, {x, scale});
+  RecipeNode node = makeNode(kind, {to, type->shape}, {x, scale});
   node.block = std::move(block);
   return add(std::move(node));
 }
 
-StatusOr<RecipeValue> Recipe::round(RecipeValue x, RecipeValue scale, std::vector<int64_t> block) {
-  return scaled(Kind::Round, x, scale, std::move(block));
+StatusOr<RecipeValue> Recipe::round(RecipeValue x, RecipeValue scale, std::vector<int64_t> block, DType to) {
+  return scaled(Kind::Round, x, scale, std::move(block), to);
 }
 
 StatusOr<RecipeValue> Recipe::dequant(RecipeValue codes, RecipeValue scale, std::vector<int64_t> block) {
-  return scaled(Kind::Dequant, codes, scale, std::move(block));
+  return scaled(Kind::Dequant, codes, scale, std::move(block), DType::F32);
 }
 
 StatusOr<RecipeValue> Recipe::pad(RecipeValue x, int64_t axis, int64_t multiple) {

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 #include "StoreState.h"
+#include "vitrify/Weights/Pack.h"
 
 #include <algorithm>
 #include <condition_variable>
@@ -16,7 +17,30 @@ namespace {
 /// Pieces larger than this leave the caches without gaining anything.
 constexpr int64_t kMaxPieceBytes = 8 << 20;
 
-/// Rows [begin, end) of a weight.
+/// A tensor of the file.
+struct Target {
+  std::string name;
+  TensorType derived;               ///< of the recipe
+  TensorType type;                  ///< as written
+  std::optional<PackLayout> layout; ///< none: as derived
+  uint64_t alignment;
+};
+
+StatusOr<Target> targetOf(const WeightRequest &request, const TensorType &derived) {
+  Target target{request.name, derived, derived, std::nullopt, request.alignment};
+  if (request.layout == "nk")
+    return target;
+  VITRIFY_ASSIGN_OR_RETURN(PackLayout layout, parseLayout(request.layout, derived.dtype));
+  if (!layout.panels || derived.shape.size() != 2)
+    return invalidArgument("weight '" + request.name + "': " + derived.str() + " cannot be written as '" +
+                           request.layout + "', which is for matrices in panels");
+  VITRIFY_ASSIGN_OR_RETURN(target.type.shape, packedShape(layout, derived.shape));
+  target.type.dtype = layout.dtype;
+  target.layout = layout;
+  return target;
+}
+
+/// Rows [begin, end) of a tensor.
 struct Piece {
   size_t weight;
   int64_t begin, end;
@@ -25,9 +49,9 @@ struct Piece {
 /// Evaluates pieces on several threads and hands them out in order, at most `window` ahead.
 class PieceQueue {
 public:
-  PieceQueue(const WeightStore &store, const std::vector<std::string> &names, std::vector<Piece> pieces,
+  PieceQueue(const WeightStore &store, const std::vector<Target> &targets, std::vector<Piece> pieces,
              unsigned threads)
-      : store(store), names(names), pieces(std::move(pieces)), window(2 * std::max(1u, threads)) {
+      : store(store), targets(targets), pieces(std::move(pieces)), window(2 * std::max(1u, threads)) {
     for (unsigned i = 0; i < std::max(1u, threads); ++i)
       try {
         workers.emplace_back([this] { work(); });
@@ -65,12 +89,21 @@ public:
 
 private:
   StatusOr<TensorData> evaluate(const Piece &piece) const {
-    const std::string &name = names[piece.weight];
+    const Target &target = targets[piece.weight];
+    const std::string &name = target.name;
     try {
-      auto rows = store.weightRows(name, piece.begin, piece.end);
+      int64_t each = target.layout ? target.layout->width : 1, first = piece.begin * each;
+      int64_t last = std::min(piece.end * each, target.derived.rows());
+      auto rows = store.weightRows(name, first, last);
       if (!rows.ok())
         return rows.status().prefixed("weight '" + name + "'");
-      return rows;
+      if (!target.layout)
+        return rows;
+      TensorData packed{target.type, std::vector<std::byte>(size_t(target.type.bytesOfRows(piece.end - piece.begin)))};
+      packed.type.shape[0] = piece.end - piece.begin;
+      const int64_t shape[] = {last - first, target.derived.shape[1]};
+      pack(*target.layout, target.derived.dtype, shape, rows->data.data(), packed.data.data(), 0, packed.type.shape[0]);
+      return packed;
     } catch (const std::bad_alloc &) {
       return resourceExhausted("weight '" + name + "': no memory for rows " + std::to_string(piece.begin) + " to " +
                                std::to_string(piece.end));
@@ -93,7 +126,7 @@ private:
   }
 
   const WeightStore &store;
-  const std::vector<std::string> &names;
+  const std::vector<Target> &targets;
   const std::vector<Piece> pieces;
   const size_t window;
   std::mutex mutex;
@@ -123,8 +156,7 @@ StatusOr<WeightWriteReport> WeightStore::write(const std::string &path, std::spa
   VITRIFY_RETURN_IF_ERROR(check());
   unsigned threads = std::clamp(options.threads, 1u, 64u);
   WeightWriteReport report;
-  std::vector<std::string> names;    // of the distinct recipes, in order of first request
-  std::vector<uint64_t> alignments;  // of the same
+  std::vector<Target> targets;       // of the distinct recipes and layouts, in order of first request
   std::map<std::string, size_t> firstOfKey;
   std::vector<size_t> distinctOf;    // request to distinct recipe
   for (const WeightRequest &request : requests) {
@@ -132,14 +164,15 @@ StatusOr<WeightWriteReport> WeightStore::write(const std::string &path, std::spa
     if (!recipe)
       return notFound("no weight '" + request.name + "'");
     VITRIFY_ASSIGN_OR_RETURN(std::string key, recipeKey(request.name));
-    auto [it, isNew] = firstOfKey.emplace(key, names.size());
+    auto [it, isNew] = firstOfKey.emplace(request.layout + " " + key, targets.size());
     if (isNew) {
-      names.push_back(request.name);
-      alignments.push_back(request.alignment);
+      VITRIFY_ASSIGN_OR_RETURN(Target target, targetOf(request, recipe->type()));
+      targets.push_back(std::move(target));
     }
-    alignments[it->second] = std::max(alignments[it->second], request.alignment);
+    uint64_t &alignment = targets[it->second].alignment;
+    alignment = std::max(alignment, request.alignment);
     distinctOf.push_back(it->second);
-    report.weights.push_back({request.name, "", recipe->type(), key,
+    report.weights.push_back({request.name, "", targets[it->second].type, key,
                               isNew ? WrittenWeight::Sharing::Own : WrittenWeight::Sharing::SameRecipe});
   }
 
@@ -147,12 +180,13 @@ StatusOr<WeightWriteReport> WeightStore::write(const std::string &path, std::spa
   std::vector<std::pair<std::string, size_t>> namesAndRanks;
   // Twice the threads wait to be written, and each works on one more.
   int64_t pieceBytes = std::clamp<int64_t>(options.budgetBytes / (3 * threads), 1, kMaxPieceBytes);
-  for (size_t i = 0; i < names.size(); ++i) {
-    const TensorType &type = find(names[i])->type();
-    namesAndRanks.emplace_back(names[i], type.shape.size());
-    int64_t step = std::max<int64_t>(1, pieceBytes / state->bytesPerRow(names[i]));
-    for (int64_t row = 0; row < type.rows(); row += step)
-      pieces.push_back({i, row, std::min(type.rows(), row + step)});
+  for (size_t i = 0; i < targets.size(); ++i) {
+    const Target &target = targets[i];
+    namesAndRanks.emplace_back(target.name, target.type.shape.size());
+    int64_t rowBytes = state->bytesPerRow(target.name) * (target.layout ? target.layout->width : 1);
+    int64_t step = std::max<int64_t>(1, pieceBytes / rowBytes);
+    for (int64_t row = 0; row < target.type.rows(); row += step)
+      pieces.push_back({i, row, std::min(target.type.rows(), row + step)});
   }
   uint64_t metadataBytes = 0;
   for (const auto &[key, value] : options.metadata)
@@ -161,14 +195,14 @@ StatusOr<WeightWriteReport> WeightStore::write(const std::string &path, std::spa
   VITRIFY_ASSIGN_OR_RETURN(
       SafeTensorsWriter writer,
       SafeTensorsWriter::create(path, SafeTensorsWriter::headerBytes(namesAndRanks, metadataBytes)));
-  std::vector<std::string> tensorOf(names.size());
+  std::vector<std::string> tensorOf(targets.size());
   std::map<Digest, std::vector<TensorInfo>> written;
-  std::vector<bool> shared(names.size());
+  std::vector<bool> shared(targets.size());
   {
-    PieceQueue queue(*this, names, std::move(pieces), threads);
-    for (size_t i = 0; i < names.size(); ++i) {
-      const TensorType &type = find(names[i])->type();
-      VITRIFY_RETURN_IF_ERROR(writer.begin(names[i], type.dtype, type.shape, alignments[i]));
+    PieceQueue queue(*this, targets, std::move(pieces), threads);
+    for (size_t i = 0; i < targets.size(); ++i) {
+      const Target &target = targets[i];
+      VITRIFY_RETURN_IF_ERROR(writer.begin(target.name, target.type.dtype, target.type.shape, target.alignment));
       ContentHasher hasher;
       while (writer.size() < writer.current().end) {
         VITRIFY_ASSIGN_OR_RETURN(TensorData rows, queue.next());
@@ -176,11 +210,11 @@ StatusOr<WeightWriteReport> WeightStore::write(const std::string &path, std::spa
         VITRIFY_RETURN_IF_ERROR(writer.write(rows.data));
       }
       TensorInfo mine = writer.current();
-      tensorOf[i] = names[i];
+      tensorOf[i] = target.name;
       std::vector<TensorInfo> &candidates = written[hasher.finish()];
       for (const TensorInfo &other : candidates) {
         // The start of a streaming chunk keeps its place, whoever else has its bytes.
-        if (other.dtype != mine.dtype || other.shape != mine.shape || other.begin % alignments[i] != 0)
+        if (other.dtype != mine.dtype || other.shape != mine.shape || other.begin % target.alignment != 0)
           continue;
         VITRIFY_ASSIGN_OR_RETURN(bool same, sameBytes(writer, other, mine));
         if (same) {

@@ -10,12 +10,14 @@ from vitrify.targets import host_target
 from vitrify.tools import run_tool
 from vitrify.workspace import module_of
 
-PRECISIONS = ("f32", "bf16", "f16", "fp8")
+ACTIVATIONS = ("auto", "static", "token")
+PRECISIONS = ("f32", "bf16", "f16", "fp8", "int8")
 
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """How to compile. Targets are names such as x86-64-v4-bf16 (none: the best that this machine runs); keep: "PRECISION:PATTERN" rules by layer name."""
+    """How to compile. Targets are names such as x86-64-v4-bf16 (none: the best that this machine runs); keep: "PRECISION:PATTERN" rules by layer name; activations: where the scales of
+    quantised inputs come from, auto, static or token."""
 
     precision: str = "fp8"
     targets: tuple[str, ...] = ()
@@ -27,9 +29,11 @@ class CompileOptions:
     tolerance: float | None = None    # with images: those go too that never fired on them or that others can stand for, up to this relative error a layer
     share_low_rank: float = 0.0       # a weight may be another one plus a difference of low rank, up to this relative error
     report: str | None = None         # where a JSON report of what was shared and pruned goes
+    activations: str = "auto"         # where the scales of quantised inputs come from: auto, static or token
 
     def __post_init__(self):
-        for field, value, legal in (("precision", self.precision, PRECISIONS), ("method", self.method, METHODS)):
+        for field, value, legal in (("precision", self.precision, PRECISIONS), ("method", self.method, METHODS),
+                                    ("activations", self.activations, ACTIVATIONS)):
             if value not in legal:
                 raise VitrifyError(f"unknown {field} {value!r}; expected one of {', '.join(legal)}")
         for field, value in (("tolerance", self.tolerance or 0), ("share_low_rank", self.share_low_rank)):
@@ -60,9 +64,10 @@ def calibrate(module, inputs, ranges, method="amax", limit=200, activity=None):
 
 
 def compile_module(module, output, options=CompileOptions(), ranges=None, activity=None):
-    """model.mlir (with ranges.json for FP8, activity.safetensors for approximate pruning) to a bundle; returns what the compiler printed."""
+    """model.mlir (with ranges.json for FP8 and static int8, activity.safetensors for approximate pruning) to a bundle; returns what the compiler printed."""
     targets = options.targets or (host_target(),)
-    arguments = [module, "-o", output, f"--precision={options.precision}", *(f"--target={t}" for t in targets), *(f"--keep={k}" for k in options.keep)]
+    arguments = [module, "-o", output, f"--precision={options.precision}", f"--activations={options.activations}",
+                 *(f"--target={t}" for t in targets), *(f"--keep={k}" for k in options.keep)]
     arguments += ["--vit-prune-gates"] * options.prune_gates
     for name, value in (("ranges", ranges), ("activity", activity), ("report-json", options.report), ("share-low-rank", options.share_low_rank),
                         ("tolerance", options.tolerance)):
@@ -74,7 +79,8 @@ def compile_module(module, output, options=CompileOptions(), ranges=None, activi
 def compile_model(model, images=None, output=None, options=CompileOptions(), ranges=None):
     """A model folder or model.mlir to a bundle at `output` (default: the model's name with .vitrify, here); returns its path.
 
-    FP8 needs `images` to calibrate on (a .npy, image files, folders; one or a list of them) or `ranges`; a tolerance needs images.
+    FP8 needs `images` to calibrate on (a .npy, image files, folders; one or a list of them) or `ranges`; int8 is closer with them,
+    and runs without. A tolerance needs images.
     """
     output = Path(f"{Path(model).resolve().stem}.vitrify" if output is None else output)
     if options.precision == "fp8" and not images and not ranges:

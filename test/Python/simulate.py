@@ -23,6 +23,11 @@ def e4m3(x):
     return np.clip(x, -448, 448).astype(np.float32).astype(ml_dtypes.float8_e4m3fn).astype(np.float64)
 
 
+def i8(x):
+    """Nearest whole number, saturating at 127."""
+    return np.rint(np.clip(x, -127, 127))
+
+
 def bf16(x):
     return np.asarray(x, np.float32).astype(ml_dtypes.bfloat16).astype(np.float64)
 
@@ -35,7 +40,7 @@ class Model:
         self.tensors = {name.removeprefix(config["model_type"] + "."): value.astype(np.float64) for name, value in tensors.items()}
 
     def run(self, pixels, scheme="f64", ranges=None):
-        """The answer [batch, classes]. scheme: f64, bf16, fp8, or fp8 without scales. ranges: amax by the name of each linear's input; filled where a name is missing."""
+        """The answer [batch, classes]. scheme: f64, bf16, fp8, fp8 without scales, int8 (by token after norms, by tensor elsewhere), int8 static or int8 token. ranges: amax by the name of each linear's input; filled where a name is missing."""
         self.scheme, self.ranges = scheme, {} if ranges is None else ranges
         self.calibrating = scheme == "f64"
         c, t = self.config, self.tensors
@@ -65,6 +70,12 @@ class Model:
         w, b = self.tensors[f"{name}.weight"], self.tensors.get(f"{name}.bias", 0.0)
         if self.scheme == "fp8 without scales":
             return e4m3(x) @ e4m3(w).T + b
+        if self.scheme.startswith("int8"):
+            token = self.scheme == "int8 token" or (self.scheme == "int8" and label.endswith((".qkv", ".fc1")))
+            scale = np.abs(x).max(-1, keepdims=True) / 127 if token else np.full(1, self.ranges[label] / 127)
+            channel = np.abs(w).max(1, keepdims=True) / 127
+            scale[scale == 0], channel[channel == 0] = 1.0, 1.0
+            return (i8(x / scale) @ i8(w / channel).T) * scale * channel[:, 0] + b
         if self.scheme != "fp8":
             return self.low(x) @ self.low(w).T + b
         scale = self.ranges[label] / 448 or 1.0

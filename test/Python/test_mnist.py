@@ -37,7 +37,7 @@ def logits(mnist):
     def compute(name, precision):
         if (name, precision) not in made:
             bundle = root / f"{name}.{precision}.vitrify"
-            compile_model(FOLDERS[name], [root / "calibration.npy"] if precision == "fp8" else None, bundle, CompileOptions(precision=precision))
+            compile_model(FOLDERS[name], [root / "calibration.npy"] if precision in ("fp8", "int8") else None, bundle, CompileOptions(precision=precision))
             made[name, precision] = answers(bundle, root)
         return made[name, precision]
 
@@ -54,7 +54,7 @@ def test_f32_gives_pytorchs_answers(name, logits):
 
 
 @pytest.mark.parametrize("name", FOLDERS)
-@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+@pytest.mark.parametrize("precision", ["bf16", "fp8", "int8"])
 def test_low_precision_keeps_the_accuracy(name, precision, logits, mnist):
     labels = mnist[1]
     accuracy = lambda p: 100 * (logits(name, p).argmax(-1) == labels).mean()

@@ -14,16 +14,17 @@ def bundles(tmp_path_factory):
     """bundle(name, precision): the seeded model compiled once, calibrated on inputs that no test compares."""
     root, made = tmp_path_factory.mktemp("parity"), {}
 
-    def bundle(name, precision):
-        if (name, precision) not in made:
+    def bundle(name, precision, activations="auto"):
+        if (name, precision, activations) not in made:
             folder = root / name
             if not folder.exists():
                 seeded.write_folder(name, folder)
                 np.save(root / f"{name}.npy", seeded.pixels(name, 24))
-            output = root / f"{name}.{precision}.vitrify"
-            compile_model(folder, [root / f"{name}.npy"] if precision == "fp8" else None, output, CompileOptions(precision=precision))
-            made[name, precision] = output
-        return made[name, precision]
+            output = root / f"{name}.{precision}.{activations}.vitrify"
+            images = [root / f"{name}.npy"] if precision in ("fp8", "int8") and activations != "token" else None
+            compile_model(folder, images, output, CompileOptions(precision=precision, activations=activations))
+            made[name, precision, activations] = output
+        return made[name, precision, activations]
 
     return bundle
 
@@ -67,6 +68,23 @@ def test_fp8(name, batch, bundles, tmp_path):
     model, ranges = simulate.Model(seeded.MODELS[name]["config"], seeded.tensors(name)), {}
     model.run(seeded.pixels(name, 24), ranges=ranges)
     simulated = model.run(x, "fp8", ranges)
+    assert np.linalg.norm(found - expected) <= 1.2 * np.linalg.norm(simulated - expected)
+
+
+@pytest.mark.parametrize("activations", ["auto", "static", "token"])
+@pytest.mark.parametrize("name, batch", CASES)
+def test_int8(name, batch, activations, bundles, tmp_path):
+    """As FP8: close to the exact answer, or as close as the same scheme by other code. By token needs no calibration."""
+    if activations != "auto" and batch != seeded.MODELS[name]["batches"][0]:
+        pytest.skip("one batch is enough for the other schemes")
+    expected = np.load(GOLDEN / "models" / f"{name}.npz")[f"y{batch}"]
+    x = seeded.pixels(name, batch)
+    found = run(bundles(name, "int8", activations), x, tmp_path)
+    if cosine(found, expected) >= 0.995:
+        return
+    model, ranges = simulate.Model(seeded.MODELS[name]["config"], seeded.tensors(name)), {}
+    model.run(seeded.pixels(name, 24), ranges=ranges)
+    simulated = model.run(x, "int8" if activations == "auto" else f"int8 {activations}", ranges)
     assert np.linalg.norm(found - expected) <= 1.2 * np.linalg.norm(simulated - expected)
 
 

@@ -45,4 +45,5 @@ def test_fp8_keeps_the_answers_and_needs_its_scales():
     model.run(calibration[:40], ranges=ranges)
     right = lambda scheme, r: (model.run(x[:200], scheme, r).argmax(-1) == labels[:200]).mean()
     assert right("fp8", ranges) >= right("f64", {}) - 0.01
+    assert min(right(scheme, ranges) for scheme in ("int8", "int8 static", "int8 token")) >= right("f64", {}) - 0.01
     assert right("fp8 without scales", ranges) < 0.2

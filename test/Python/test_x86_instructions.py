@@ -22,19 +22,20 @@ ROWS = {"x86-64-v3": V3, "x86-64-v4": V4, "x86-64-v4-vnni": V4 + "+avx512_vnni",
 
 def module():
     """One kernel of every kind, with 16-bit tails, all activations and both products."""
-    w32, w16, w8 = (np.zeros((70, 37), t) for t in (np.float32, BF16, E4M3))
-    text = "".join(weight(n, w) for n, w in (("w32", w32), ("w16", w16), ("w8", w8)))
-    x32, x16, x8 = ("tensor<?x37x%s>" % t for t in ("f32", "bf16", "f8E4M3FN"))
-    text += f"func.func @f(%x32: {x32}, %x16: {x16}, %x8: {x8}, %h: tensor<?x37xf16>, %p: tensor<?x3x28x28xbf16>, "
+    w32, w16, w8, wi = (np.zeros((70, 37), t) for t in (np.float32, BF16, E4M3, np.int8))
+    text = "".join(weight(n, w) for n, w in (("w32", w32), ("w16", w16), ("w8", w8), ("wi", wi)))
+    x32, x16, x8, xi = ("tensor<?x37x%s>" % t for t in ("f32", "bf16", "f8E4M3FN", "i8"))
+    text += f"func.func @f(%x32: {x32}, %x16: {x16}, %x8: {x8}, %xi: {xi}, %h: tensor<?x37xf16>, %p: tensor<?x3x28x28xbf16>, "
     text += "%q: tensor<?x72xbf16>, %q32: tensor<?x72xf32>, %i: tensor<?xi32>, %t: tensor<9x37xf32>) {\n"
-    for name, array, x, kind in (("w32", w32, "%x32", x32), ("w16", w16, "%x16", x16), ("w8", w8, "%x8", x8)):
+    for name, array, x, kind in (("w32", w32, "%x32", x32), ("w16", w16, "%x16", x16), ("w8", w8, "%x8", x8), ("wi", wi, "%xi", xi)):
         kind_w = tensor_type(array, False)
         text += f"  %{name} = vit.get @{name} : {kind_w}\n"
         for act in ("gelu_erf", "gelu_tanh", "silu", "quick_gelu", "tanh", "sigmoid", "relu"):
-            text += (f'  %{name}_{act}:2 = vit.linear {x}, %{name} layers ["l"] : {kind}, {kind_w} -> tensor<?x70xbf16>, '
-                     "tensor<?x70xf8E4M3FN> epilogue() group 1 {\n  ^bb0(%acc: f32):\n"
+            text += (f'  %{name}_{act}:3 = vit.linear {x}, %{name} layers ["l"] : {kind}, {kind_w} -> tensor<?x70xbf16>, '
+                     "tensor<?x70xf8E4M3FN>, tensor<?x70xi8> epilogue() group 1 {\n  ^bb0(%acc: f32):\n"
                      f"    %a = vit.act {act} %acc : f32\n    %b = arith.truncf %a : f32 to bf16\n"
-                     "    %c = vit.convert %a sat : f32 to f8E4M3FN\n    vit.yield %b, %c : bf16, f8E4M3FN\n  }\n")
+                     "    %c = vit.convert %a sat : f32 to f8E4M3FN\n    %d = vit.convert %a sat : f32 to i8\n"
+                     "    vit.yield %b, %c, %d : bf16, f8E4M3FN, i8\n  }\n")
     for kind in ("tensor<?x72xbf16>", "tensor<?x72xf32>"):
         q = "%q" if "bf16" in kind else "%q32"
         text += (f'  %a{q[1:]} = vit.attention {q}, {q}, {q} heads 3 kv_heads 3 scale 0.2 uniform 50 layers ["a"] : {kind}, {kind}, '
@@ -82,4 +83,6 @@ def test_the_check_itself(disassembly):
     assert any("zmm" in line for line in refused(disassembly["x86-64-v4"], "x86-64-v3"))
     assert any("vdpbf16ps" in line for line in refused(disassembly["x86-64-v4-bf16"], "x86-64-v4"))
     assert "vdpbf16ps" in disassembly["x86-64-v4-bf16"] and "vdpbf16ps" not in disassembly["x86-64-v4-vnni"]
+    assert any("vpdpbusd" in line for line in refused(disassembly["x86-64-v4-vnni"], "x86-64-v4"))
+    assert all(("vpdpbusd" in disassembly[target]) == ("vnni" in ROWS[target]) for target in TARGETS)
     assert "zmm" not in disassembly["x86-64-v3"] and "vfmadd" in disassembly["x86-64-v3"]

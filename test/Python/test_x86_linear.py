@@ -11,7 +11,7 @@ from x86_kernels import BF16, E4M3, Kernels, host_targets, op_targets, tensor_ty
 SHAPES = [(1, 1, 1), (1, 10, 7), (5, 64, 96), (6, 65, 33), (197, 96, 48), (3, 4304, 64), (7, 40, 4304), (49, 130, 129),
           (12, 768, 64)]
 DTYPES = {"f32": (np.float32, np.float32), "bf16": (BF16, BF16), "fp8": (E4M3, E4M3), "f16": (np.float16, np.float16),
-          "weight-only": (np.float32, E4M3), "mixed": (BF16, np.float32)}
+          "weight-only": (np.float32, E4M3), "mixed": (BF16, np.float32), "int8": (np.int8, np.int8)}
 
 
 def linear_text(x, w, epilogue="", out="f32", columns=None):
@@ -24,6 +24,11 @@ def linear_text(x, w, epilogue="", out="f32", columns=None):
 
 def arrays(rng, rows, n, k, kind):
     x_type, w_type = DTYPES[kind]
+    if kind == "int8":  # every code; the largest sums that there can be in some rows
+        x, w = (rng.integers(-127, 128, size).astype(np.int8) for size in ((rows, k), (n, k)))
+        x[0], w[0] = 127, 127
+        x[-1], w[-1] = 127, -127
+        return x, w, (x.astype(np.int64) @ w.astype(np.int64).T).astype(np.float64)
     x = rng.standard_normal((rows, k)).astype(np.float32).astype(x_type)
     w = (rng.standard_normal((n, k)) / np.sqrt(k)).astype(np.float32).astype(w_type)
     return x, w, x.astype(np.float64) @ w.astype(np.float64).T
@@ -32,6 +37,8 @@ def arrays(rng, rows, n, k, kind):
 def tolerance(x, w):
     # f32 accumulation in any order: K eps |x| |w|; products of 16-bit values are exact.
     k = x.shape[1]
+    if x.dtype == np.int8:  # exact sums, rounded once to f32
+        return 2.0**-24 * np.abs(x.astype(np.float64) @ w.astype(np.float64).T)
     return (k + 4) * 2.0**-24 * (np.abs(x.astype(np.float64)) @ np.abs(w.astype(np.float64)).T) + 1e-37
 
 
@@ -43,8 +50,19 @@ def test_plain(target, kind, shape):
 
 
 @pytest.mark.parametrize("target", host_targets())
-def test_every_row_that_runs_here(target):
-    check(target, "bf16", (13, 70, 31))
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_every_row_that_runs_here(target, kind):
+    check(target, kind, (13, 70, 31))
+
+
+def test_int8_instructions():
+    """Each row says int8 and multiplies as its table allows: saturating products are used nowhere."""
+    x, w, _ = arrays(np.random.default_rng(0), 5, 64, 96, "int8")
+    for target, instruction in (("x86-64-v3", "vpmaddwd"), ("x86-64-v4", "vpmaddwd"), ("x86-64-v4-vnni", "vpdpbusd"), ("x86-64-v4-bf16", "vpdpbusd")):
+        kernels = Kernels(linear_text(x, w), target)
+        assembly = kernels.assembly(linear_text(x, w), target)
+        assert kernels.specs[0]["precision"] == "int8"
+        assert instruction in assembly and "vpmaddubsw" not in assembly and "vpdpbusds" not in assembly
 
 
 def check(target, kind, shape):

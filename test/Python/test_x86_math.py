@@ -9,7 +9,7 @@ import ctypes.util
 import numpy as np
 import pytest
 
-from x86_kernels import BF16, Kernels, op_targets, tensor_type, ulp_error
+from x86_kernels import BF16, Kernels, op_targets, tensor_type, ulp_error, weight
 
 TARGETS = pytest.mark.parametrize("target", op_targets())
 LIBM = ctypes.CDLL(ctypes.util.find_library("m"))
@@ -86,4 +86,46 @@ def test_fast_forms_round_like_the_exact_value(target, name):
     with np.errstate(all="ignore"):
         exact = REFERENCE[name](x.astype(np.float64))
     found = run(name, x, target).astype(np.float64)
-    assert np.all(np.abs(found - exact) <= np.maximum(np.abs(exact) * (2.0**-8 + 2.0**-16), 1e-31))
+    more = 2.0**-12.5 if name == "gelu_erf" else 2.0**-16
+    assert np.all(np.abs(found - exact) <= np.maximum(np.abs(exact) * (2.0**-8 + more), 1e-31))
+
+
+def in_linear(x, body, result, target):
+    """The epilogue of a linear whose sums are 0, on %v: the elements of x."""
+    rows, n = x.shape
+    element = {np.float32: "f32", np.int8: "i8"}[result]
+    text = (weight("w", np.zeros((n, 1), np.float32)) + f"func.func @f(%x: tensor<?x1xf32>, %v: {tensor_type(x)}) {{\n"
+            f"  %w = vit.get @w : tensor<{n}x1xf32>\n  %r = vit.linear %x, %w layers [\"l\"] : tensor<?x1xf32>, "
+            f"tensor<{n}x1xf32> -> tensor<?x{n}x{element}> epilogue(%v [(m, n) -> (m, n)] : {tensor_type(x)}) group 1 {{\n"
+            f"  ^bb0(%acc: f32, %e: f32):\n    %s = arith.addf %acc, %e : f32\n    %g = vit.act gelu_erf %s : f32\n{body}"
+            "  }\n  return\n}\n")
+    operands = {0: np.zeros((rows, 1), np.float32), 1: np.zeros((n, 1), np.float32), 2: x}
+    return Kernels(text, target).call(operands, [np.empty(x.shape, result)])[0].astype(np.float64)
+
+
+@TARGETS
+def test_gelu_after_a_sum(target):
+    x = np.concatenate([arguments("gelu_erf", 1 << 16), np.resize(np.float32([np.nan, np.inf, -np.inf, -9.5, -40, 3e38]), (1, 256))])
+    with np.errstate(all="ignore"):
+        exact = REFERENCE["gelu_erf"](x.astype(np.float64))
+        exact[x == -np.inf] = 0
+    found = in_linear(x, "    vit.yield %g : f32\n", np.float32, target)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(x))
+    np.testing.assert_array_equal(np.isinf(found), x == np.inf)
+    finite = np.isfinite(x)
+    found, exact, x = found[finite], exact[finite], x[finite]
+    step = np.where(x >= -3, 2.0**-20, np.where(x >= -6, 2.0**-18, np.where(x >= -9, 2.0**-14, 0)))
+    assert np.all(np.abs(found - exact) <= np.abs(exact) * step + 1e-17)
+
+
+@TARGETS
+@pytest.mark.parametrize("scale", [16.0, 120.0, 16384.0])
+def test_gelu_before_codes(target, scale):
+    """A code is the nearest whole number or, by what the form is off, its neighbour at a tie."""
+    x = arguments("gelu_erf", 1 << 15)
+    body = (f"    %k = arith.constant {scale} : f32\n    %t = arith.mulf %g, %k : f32\n    %c = vit.convert %t sat : f32 to i8\n"
+            "    vit.yield %c : i8\n")
+    found = in_linear(x, body, np.int8, target)
+    exact = REFERENCE["gelu_erf"](x.astype(np.float64))
+    off = np.where(np.abs(x) <= 1, np.minimum(np.abs(exact) * 2.0**-10, 2.0**-14), 2.0**-14)
+    assert np.all(np.abs(found - np.clip(exact * scale, -127, 127)) <= 0.5 + off * scale + 1e-4)

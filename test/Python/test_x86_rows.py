@@ -74,16 +74,17 @@ def test_norm_over_heads_of_a_view_with_static_requantise(target, dtype):
 
 @TARGETS
 @pytest.mark.parametrize("columns", [5, 96, 770])
-def test_norm_with_a_scale_per_token(target, columns):
+@pytest.mark.parametrize("code, largest", [(E4M3, 448), (np.int8, 127)], ids=["e4m3", "i8"])
+def test_norm_with_a_scale_per_token(target, columns, code, largest):
     """A group of all columns: a reduction in the epilogue, codes and scales as two results."""
     rng = np.random.default_rng(columns)
     x = normal(rng, 9, columns)
-    d = columns
+    d, name = columns, tensor_type(np.empty(1, code), False)[9:-1]
     source = one_op({"x": x}, f"""vit.norm layer %x eps 1.0e-5 layers ["n", "q"] : {tensor_type(x)} ->
-      tensor<?x{d}xf8E4M3FN>, tensor<?x1xf32> epilogue() group {d} {{
+      tensor<?x{d}x{name}>, tensor<?x1xf32> epilogue() group {d} {{
   ^bb0(%v: vector<{d}xf32>):
     %zero = arith.constant 0.0 : f32
-    %448 = arith.constant 448.0 : f32
+    %448 = arith.constant {largest}.0 : f32
     %a = math.absf %v : vector<{d}xf32>
     %m = vector.reduction <maximumf>, %a, %zero : vector<{d}xf32> into f32
     %s = arith.divf %m, %448 : f32
@@ -91,16 +92,16 @@ def test_norm_with_a_scale_per_token(target, columns):
     %i = arith.divf %one, %s : f32
     %ib = vector.broadcast %i : f32 to vector<{d}xf32>
     %t = arith.mulf %v, %ib : vector<{d}xf32>
-    %c = vit.convert %t sat : vector<{d}xf32> to vector<{d}xf8E4M3FN>
-    vit.yield %c, %s : vector<{d}xf8E4M3FN>, f32
+    %c = vit.convert %t sat : vector<{d}xf32> to vector<{d}x{name}>
+    vit.yield %c, %s : vector<{d}x{name}>, f32
   }}""".replace("%r = ", "%r:2 = ")).replace("%r = ", "%r:2 = ")
-    codes, scales = Kernels(source, target).call({0: x}, [np.empty(x.shape, E4M3), np.empty((9, 1), np.float32)])
+    codes, scales = Kernels(source, target).call({0: x}, [np.empty(x.shape, code), np.empty((9, 1), np.float32)])
     expected = norm_reference(x, "layer", columns, None, None, 1e-5)
-    amax = np.abs(expected).max(1, keepdims=True) / 448
+    amax = np.abs(expected).max(1, keepdims=True) / largest
     np.testing.assert_allclose(scales, amax, rtol=1e-5)
     error = np.abs(codes.astype(np.float64) * scales - expected)
-    assert np.all(error <= np.maximum(np.abs(expected) / 15, amax * 2.0**-9))
-    assert np.all(np.abs(codes.astype(np.float32)).max(1) == 448)
+    assert np.all(error <= (amax * 0.5001 if code == np.int8 else np.maximum(np.abs(expected) / 15, amax * 2.0**-9)))
+    assert np.all(np.abs(codes.astype(np.float32)).max(1) == largest)
 
 
 @TARGETS
@@ -295,7 +296,24 @@ def test_e4m3_of_all_f16_and_many_f32(target):
 
 
 @TARGETS
-def test_quantize_and_dequantize(target):
+def test_i8_of_every_code_and_tie(target):
+    """Codes are the nearest whole numbers, ties to even, at most 127 in magnitude; NaN gives 0."""
+    halves = np.arange(-300, 301, dtype=np.float32) / 2
+    near = np.concatenate([np.nextafter(halves, np.float32(s * np.inf)) for s in (-1, 1)] +
+                          [halves, np.float32([1e30, -1e30, np.inf, -np.inf, np.nan, -0.0, 1e-45, 3e9, -3e9])]).reshape(1, -1)
+    source = one_op({"x": near}, f"vit.convert %x sat : {tensor_type(near)} to tensor<?x{near.shape[1]}xi8>")
+    out, = Kernels(source, target).call({0: near}, [np.empty(near.shape, np.int8)])
+    np.testing.assert_array_equal(out, np.rint(np.clip(np.nan_to_num(near, nan=0.0, posinf=127, neginf=-127), -127, 127)))
+    source = one_op({"c": "tensor<?x255xi8>"}, "vit.convert %c : tensor<?x255xi8> to tensor<?x255xf32>")
+    codes = np.arange(-127, 128, dtype=np.int8).reshape(1, -1)
+    back, = Kernels(source, target).call({0: codes}, [np.empty(codes.shape, np.float32)])
+    np.testing.assert_array_equal(back, codes)
+
+
+@TARGETS
+@pytest.mark.parametrize("code, largest", [(E4M3, 448), (np.int8, 127)], ids=["e4m3", "i8"])
+def test_quantize_and_dequantize(target, code, largest):
+    exact = e4m3 if code == E4M3 else lambda t: np.rint(np.clip(t, -127, 127))
     rng = np.random.default_rng(1)
     x = normal(rng, 9, 48) * np.exp(normal(rng, 9, 1))
     x[3] = 0
@@ -307,17 +325,17 @@ def test_quantize_and_dequantize(target):
         given = name in ("channel", "static")
         scale_type = tensor_type(np.empty(shape, np.float32), len(shape) == 2)
         text = (f" scale(%s : {scale_type})" if given else "") + (" block 16" if name == "block" else "")
-        codes_type = "tensor<?x48xf8E4M3FN>"
+        codes_type = tensor_type(np.empty((1, 48), code))
         source = one_op({"x": x, "s": scale_type}, f'vit.quantize {granularity} %x{text} layers ["q"] : {tensor_type(x)} '
                         f"-> {codes_type}, {scale_type}").replace("%r = ", "%r:2 = ")
-        codes, scales = Kernels(source, target).call({0: x, 1: scale}, [np.empty(x.shape, E4M3), np.empty(shape, np.float32)])
+        codes, scales = Kernels(source, target).call({0: x, 1: scale}, [np.empty(x.shape, code), np.empty(shape, np.float32)])
         if not given:
             groups = {"token": x, "tensor": x.reshape(1, -1), "block": x.reshape(27, 16)}[name]
             amax = np.abs(groups).max(1).reshape(shape)
-            scale = np.where(amax == 0, np.float32(1), (amax / np.float32(448)).astype(np.float32))
+            scale = np.where(amax == 0, np.float32(1), (amax / np.float32(largest)).astype(np.float32))
         np.testing.assert_array_equal(scales, scale)
         spread = np.repeat(scale, 16, axis=1) if name == "block" else np.broadcast_to(scale, x.shape)
-        np.testing.assert_array_equal(codes.astype(np.float64), e4m3(x * inverse(spread)))
+        np.testing.assert_array_equal(codes.astype(np.float64), exact(x * inverse(spread)))
         source = one_op({"c": codes_type, "s": scale_type}, f'vit.dequantize %c, %s layers ["q"] : {codes_type}, '
                         f"{scale_type} -> {tensor_type(x)}")
         back, = Kernels(source, target).call({0: codes, 1: scale}, [np.empty(x.shape, np.float32)])

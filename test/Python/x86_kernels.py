@@ -25,9 +25,9 @@ TOOL = ROOT / "build" / "bin" / "vitrify-kernels"
 TARGETS = ("x86-64-v3", "x86-64-v4", "x86-64-v4-vnni", "x86-64-v4-bf16")
 PAGE = mmap.PAGESIZE
 BF16, E4M3 = ml_dtypes.bfloat16, ml_dtypes.float8_e4m3fn
-NUMPY = {"F32": np.float32, "BF16": BF16, "F16": np.float16, "I32": np.int32}
+NUMPY = {"F32": np.float32, "BF16": BF16, "F16": np.float16, "I32": np.int32, "I8": np.int8, "U8": np.uint8}
 MLIR = {np.dtype(np.float32): "f32", np.dtype(BF16): "bf16", np.dtype(np.float16): "f16", np.dtype(E4M3): "f8E4M3FN",
-        np.dtype(np.int32): "i32"}
+        np.dtype(np.int32): "i32", np.dtype(np.int8): "i8"}
 LIBC = ctypes.CDLL(None, use_errno=True)
 SOURCE = f'vit.source @ckpt path "model.safetensors" size 1024 header_sha256 "{"0" * 64}"\n'
 
@@ -78,7 +78,7 @@ def pack(array, layout):
     """A weight [N, K] in the layout that KernelSpec.h defines, written down element by element."""
     if layout == "nk":
         return array
-    _, width, depth, dtype = layout.split(":")
+    _, width, depth, dtype, *sums = layout.split(":")
     w, g = int(width[1:]), int(depth[1:])
     n, k = array.shape
     panels, steps = math.ceil(n / w), math.ceil(k / g)
@@ -88,7 +88,20 @@ def pack(array, layout):
         for d in range(g):
             rows = values[p * w:(p + 1) * w, d::g]
             out[p, :rows.shape[1], :rows.shape[0], d] = rows.T
+    if sums:
+        first = np.zeros((panels * w), np.int32)
+        first[:n] = -128 * values.astype(np.int32).sum(1)
+        first = first.reshape(panels, w).view(np.int8).reshape(panels, 4 // g, w, g)
+        out = np.concatenate([first, out], 1)
     return out
+
+
+def stored(array, dtype, numeric=""):
+    """An operand as the kernel finds it in memory: E4M3 as bf16, codes of i8 as bytes plus 128."""
+    storage = NUMPY[dtype]
+    if numeric == "I8":
+        return (array.astype(np.int16) + 128).astype(storage)
+    return array if array.dtype == storage else array.astype(np.float32).astype(storage)
 
 
 def evaluate(expr, scalars):
@@ -115,6 +128,12 @@ class Kernels:
         self.library = ctypes.CDLL(library)
         self.specs = json.loads(pathlib.Path(specs).read_text())
 
+    @staticmethod
+    def assembly(text, target):
+        run = subprocess.run([TOOL, "-", f"--target={target}", "--emit=asm"], input=SOURCE + text, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        return run.stdout
+
     def call(self, operands, results, which=0, at_end=True, parts=2):
         """Runs a kernel on arrays. `operands` by operand number of the op; `results` are arrays of the right shape and
         dtype (E4M3 results come back as E4M3). Views are given as the rows they are views of, with `Columns`."""
@@ -125,7 +144,7 @@ class Kernels:
         for operand in spec["operands"]:
             index, storage = operand["index"], NUMPY[operand["dtype"]]
             if operand["role"] == "write":
-                filler = np.full(results[index].shape, -77, storage)  # what is not written is seen
+                filler = np.full(results[index].shape, 77 if storage == np.uint8 else -77, storage)  # what is not written is seen
                 buffers[index] = GuardedBuffer(filler, at_end)
                 pointers.append(buffers[index].address)
                 continue
@@ -136,8 +155,8 @@ class Kernels:
                 array = pack(array, operand["layout"])
             key = ("read", id(operands[index].base) if isinstance(operands[index], Columns) else index)
             if key not in buffers:
-                buffers[key] = GuardedBuffer(array if array.dtype == storage else array.astype(np.float32).astype(storage),
-                                             at_end)
+                packed = operand["role"] == "weight"
+                buffers[key] = GuardedBuffer(stored(array, operand["dtype"], "" if packed else operand["numeric"]), at_end)
             pointers.append(buffers[key].address + skip)
         function = getattr(self.library, spec["name"])
         function.restype = None
@@ -159,6 +178,8 @@ class Kernels:
                 as_codes = data.astype(np.float32).astype(E4M3)
                 assert np.array_equal(as_codes.astype(np.float32), data.astype(np.float32), equal_nan=True), "off the grid"
                 data = as_codes
+            if result.dtype == np.int8:
+                data = (data.astype(np.int16) - 128).astype(np.int8)
             out.append(data)
         return out
 

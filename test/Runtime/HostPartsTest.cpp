@@ -4,7 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "vitrify/Runtime/Devices/HostX86/CpuFeatures.h"
 #include "vitrify/Runtime/Devices/HostX86/HostMemory.h"
-#include "vitrify/Runtime/Devices/HostX86/Pack.h"
+#include "vitrify/Weights/Pack.h"
 #include "vitrify/Runtime/Devices/HostX86/ThreadPool.h"
 #include "vitrify/Support/Float8.h"
 
@@ -49,6 +49,8 @@ std::vector<std::byte> randomWeight(DType dtype, size_t count, unsigned seed) {
       std::memcpy(&result[i * 4], &value, 4);
     else if (dtype == DType::BF16 || dtype == DType::F16)
       std::memcpy(&result[i * 2], &half, 2);
+    else if (dtype == DType::I8)
+      result[i] = std::byte(generator() % 256);
     else
       result[i] = std::byte(generator() % 256 == 0x7f ? 0 : generator() % 127); // no NaN
   }
@@ -82,14 +84,22 @@ TEST_P(PackTest, PutsEveryElementInItsPlace) {
       ASSERT_EQ(packed[i], std::byte(0xee)) << "wrote after the end";
     const int64_t W = layout->panels ? layout->width : 1, I = layout->panels ? layout->interleave : 1;
     const int64_t panels = layout->panels ? (N + W - 1) / W : N, groups = layout->panels ? (K + I - 1) / I : K;
-    ASSERT_EQ(bytes, panels * groups * W * I * int64_t(dtypeBits(layout->dtype)) / 8);
+    const int64_t header = layout->sums ? 4 * W : 0, panelElements = header + groups * W * I; // bytes are elements of I8
+    ASSERT_EQ(bytes, panels * panelElements * int64_t(dtypeBits(layout->dtype)) / 8);
+    for (int64_t n = 0; layout->sums && n < panels * W; ++n) {
+      int32_t found, sum = 0;
+      for (int64_t k = 0; n < N && k < K; ++k)
+        sum += int32_t(valueAt(stored, source.data(), n * K + k));
+      std::memcpy(&found, &packed[size_t(n / W * panelElements + 4 * (n % W))], 4);
+      ASSERT_EQ(found, -128 * sum);
+    }
     for (int64_t p = 0; p < panels; ++p)
       for (int64_t g = 0; g < groups; ++g)
         for (int64_t w = 0; w < W; ++w)
           for (int64_t i = 0; i < I; ++i) {
             int64_t n = p * W + w, k = g * I + i;
             double expected = n < N && k < K ? valueAt(stored, source.data(), n * K + k) : 0;
-            ASSERT_EQ(valueAt(layout->dtype, packed.data(), ((p * groups + g) * W + w) * I + i),
+            ASSERT_EQ(valueAt(layout->dtype, packed.data(), p * panelElements + header + (g * W + w) * I + i),
                       roundTo(layout->dtype, expected))
                 << N << "x" << K << ": n " << n << ", k " << k;
           }
@@ -105,7 +115,8 @@ INSTANTIATE_TEST_SUITE_P(
                     PackCase{"panel:w16:k1:F32", DType::F8E4M3}, PackCase{"panel:w16:k1:F32", DType::BF16},
                     PackCase{"panel:w16:k1:F32", DType::F16}, PackCase{"panel:w64:k4:F8_E4M3", DType::F8E4M3},
                     PackCase{"panel:w64:k4:I8", DType::I8}, PackCase{"panel:w24:k3:F16", DType::F32},
-                    PackCase{"panel:w64:k1:F16", DType::F8E4M3}));
+                    PackCase{"panel:w64:k1:F16", DType::F8E4M3}, PackCase{"panel:w64:k4:I8:sums", DType::I8},
+                    PackCase{"panel:w16:k2:I8:sums", DType::I8}, PackCase{"panel:w24:k1:I8:sums", DType::I8}));
 
 TEST(Pack, AllCodesAsBF16) {
   auto layout = parseLayout("panel:w16:k2:BF16", DType::F8E4M3);

@@ -129,7 +129,10 @@ private:
     case Kind::Add: return x(index) + second(n, index);
     case Kind::Sub: return x(index) - second(n, index);
     case Kind::Mul: return x(index) * second(n, index);
-    case Kind::Round: return decodeE4M3(encodeE4M3(x(index) * (1.0f / scale(n, index))));
+    case Kind::Round:
+      if (n.type.dtype == DType::I8)
+        return std::nearbyintf(std::fmin(std::fmax(x(index) * (1.0f / scale(n, index)), -127.0f), 127.0f));
+      return decodeE4M3(encodeE4M3(x(index) * (1.0f / scale(n, index))));
     case Kind::Dequant: return x(index) * scale(n, index);
     case Kind::Pad: return index[n.axis] < operand(0).type.shape[n.axis] ? x(index) : 0.0f;
     }

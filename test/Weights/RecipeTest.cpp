@@ -95,8 +95,9 @@ private:
     }
     case 5: return *recipe.cast(x, std::vector{DType::F32, DType::BF16, DType::F16}[static_cast<size_t>(below(3))]);
     case 6: {
-      RecipeValue scale = *recipe.amax(x, below(2), 448.0);
-      return *recipe.dequant(*recipe.round(x, scale), scale);
+      bool i8 = below(2);
+      RecipeValue scale = *recipe.amax(x, below(2), i8 ? 127.0 : 448.0);
+      return *recipe.dequant(*recipe.round(x, scale, {}, i8 ? DType::I8 : DType::F8E4M3), scale);
     }
     case 7: {
       std::vector<int64_t> block{1 + below(5), 1 + below(7)};
@@ -247,10 +248,11 @@ TEST(Recipe, BuildersRefuseWrongTypes) {
   refused(r.binary(Kind::Mul, m, i), "cannot combine");
   refused(r.binary(Kind::Cast, m, m), "no binary operation");
   refused(r.round(c, v), "never quantised again");
+  refused(r.round(m, v, {}, DType::BF16), "expected codes of F8_E4M3 or I8");
   refused(r.round(m, m), "expected a scale [1] or by row");
   refused(r.round(m, v, {2, 2}), "expected a scale [2, 3]");
   refused(r.round(m, v, {2}), "block of two");
-  refused(r.dequant(m, v), "expected F8_E4M3");
+  refused(r.dequant(m, v), "expected F8_E4M3 or I8");
   refused(r.pad(m, 1, 0), "multiple");
   refused(r.read("s", "x", {DType::F4E2M1, {4, 3}}), "whole bytes");
   refused(r.read("s", "x", {DType::F32, {int64_t(1) << 40, int64_t(1) << 40}}), "2^63");

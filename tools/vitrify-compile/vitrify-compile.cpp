@@ -22,8 +22,11 @@ cl::OptionCategory category("vitrify-compile options");
 cl::opt<std::string> input(cl::Positional, cl::Required, cl::desc("model.mlir"), cl::cat(category));
 cl::opt<std::string> output("o", cl::desc("bundle folder, or file of an emitted stage"), cl::value_desc("path"), cl::cat(category));
 cl::list<std::string> targets("target", cl::desc("x86-64-v4-bf16, sm_89, ...; may be repeated"), cl::value_desc("name"), cl::cat(category));
-cl::opt<std::string> precision("precision", cl::desc("f32, bf16, f16 or fp8 (default f32)"), cl::init("f32"), cl::cat(category));
+cl::opt<std::string> precision("precision", cl::desc("f32, bf16, f16, fp8 or int8 (default f32)"), cl::init("f32"), cl::cat(category));
 cl::opt<std::string> ranges("ranges", cl::desc("ranges.json, needed for fp8"), cl::value_desc("file"), cl::cat(category));
+cl::opt<std::string> activations("activations", cl::desc("scales of quantised inputs: static (by ranges), token (found at run time) or auto: static\n"
+                                                        "for fp8, for int8 by token after norms and static elsewhere"),
+                                 cl::init("auto"), cl::cat(category));
 cl::list<std::string> keep("keep", cl::desc("PRECISION:PATTERN: the precision of layers by name, e.g. f16:b0.*"), cl::cat(category));
 cl::opt<std::string> emit("emit", cl::desc("bundle, vit, plan, kernel, llvm, llvm-ir or asm (default bundle)"), cl::init("bundle"), cl::cat(category));
 cl::opt<bool> noFuse("no-fuse", cl::desc("keep every named value in a buffer of its own"), cl::cat(category));
@@ -59,6 +62,7 @@ int main(int argc, char **argv) {
   options.targets.assign(targets.begin(), targets.end());
   options.precision = precision;
   options.ranges = ranges;
+  options.activations = activations;
   options.keep.assign(keep.begin(), keep.end());
   options.emit = emit;
   options.fuse = !noFuse;

@@ -76,7 +76,7 @@ struct PlanWeight {
   std::string tensor;         ///< key in weights.safetensors (aliases share one)
   DType dtype = DType::F32;   ///< as stored
   std::vector<int64_t> shape; ///< as stored, canonical nk
-  std::string layout = "nk";  ///< "nk": as stored. Other layouts are made at load: see Runtime/Devices/HostX86/Pack.h
+  std::string layout = "nk";  ///< "nk": as stored, which may be panels already. Others are made at load: see Weights/Pack.h
 };
 
 /// One kernel of this target's binary.

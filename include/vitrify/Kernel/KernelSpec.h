@@ -35,13 +35,15 @@ struct KernelOperand {
   Role role = Role::Read;
   unsigned index = 0;        ///< operand number of the op; for Write its result number; for Scratch 0
   DType dtype = DType::F32;  ///< how the kernel finds it in memory: E4M3 activations are BF16 on x86
-  std::string numeric;       ///< "" or "F8_E4M3": what the values are when dtype only holds them
-  std::string layout = "nk"; ///< weights: "nk" as stored, or "panel:w<W>:k<G>:<DTYPE>" (see below)
+  std::string numeric;       ///< "", "F8_E4M3" or "I8": what the values are when dtype only holds them
+  std::string layout = "nk"; ///< weights: "nk" as stored, or "panel:w<W>:k<G>:<DTYPE>[:sums]" (see below)
 };
 // The layout "panel:w<W>:k<G>:<DTYPE>" of a stored [N, K] weight (F32, F16, BF16 or F8_E4M3; K contiguous): element
 // (n, k) converted to DTYPE (BF16 or F32, nearest even; E4M3 is exact in both) lies at element
 //   ((n / W) * ceil(K / G) + k / G) * W * G + (n % W) * G + k % G,
-// zeros fill columns from N to a multiple of W and k from K to a multiple of G. Panels start at 64 bytes.
+// zeros fill columns from N to a multiple of W and k from K to a multiple of G. Panels start at 64 bytes. With ":sums" (I8
+// only, stored I8) every panel begins with W i32, column n's being -128 times the sum of its K codes: where unsigned bytes
+// hold codes plus 128, accumulators that start there end as if they had met the codes.
 
 /// One kernel for one range of the dispatch value.
 struct KernelSpec {
@@ -55,6 +57,8 @@ struct KernelSpec {
   PlanExpr grid[3] = {PlanExpr(1), PlanExpr(1), PlanExpr(1)};
   int64_t block = 1;       ///< threads of a block; 1 on x86
   int64_t sharedBytes = 0; ///< dynamic shared memory; 0 on x86
+  /// x86: where not 0, unit u of the grid reads panel u / (units / panels) of the one weight in panels, and no other.
+  int64_t panels = 0;
   /// The variant serves dispatch values [rangeMin, rangeMax], the dispatch value being this expression over the scalars.
   PlanExpr dispatch = PlanExpr(0);
   int64_t rangeMin = 0;

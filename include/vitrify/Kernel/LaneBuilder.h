@@ -3,7 +3,8 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 // What all CPU kernels are written with: constants, loads and stores of `lanes` f32 values from memory of any storage
-// type, with static tails. Values of E4M3 are f32 lanes on its grid, held in memory as bf16. Only arith, math, vector
+// type, with static tails. Values of E4M3 are f32 lanes on its grid, held in memory as bf16; i8 codes are i32 lanes, held in
+// memory as bytes with 128 added (`kByteZero`). Only arith, math, vector
 // and memref ops are built; what a chip does better is a hook.
 //===----------------------------------------------------------------------===//
 #pragma once
@@ -17,6 +18,9 @@
 #include <functional>
 
 namespace vitrify {
+
+/// What memory of bytes holds for code 0.
+inline constexpr int32_t kByteZero = 128;
 
 class LaneBuilder : public mlir::ImplicitLocOpBuilder {
 public:
@@ -77,6 +81,8 @@ public:
 
   // Conversions between lanes of element types.
   mlir::Value toF32(mlir::Value lanesOfFloat);
+  /// i32 lanes of the codes that bytes of memory hold.
+  mlir::Value codesOfBytes(mlir::Value bytes);
   /// To f32, bf16 or f16 lanes; to E4M3's grid use `roundE4M3` first.
   mlir::Value fromF32(mlir::Value f32Lanes, mlir::Type element);
 
@@ -85,7 +91,8 @@ public:
   mlir::Value load(mlir::Value memref, mlir::ValueRange indices) { return load(memref, indices, lanes); }
   /// The same without conversion, for a vector of any length.
   mlir::Value loadRaw(mlir::VectorType type, mlir::Value memref, mlir::ValueRange indices, unsigned valid);
-  /// Stores f32 lanes (or lanes of the memref's element type) converted to the memref's element type.
+  /// Stores f32 lanes (or lanes of the memref's element type, or codes) converted to the memref's element type. To bytes f32
+  /// lanes must be codes already: whole numbers from -128 to 127.
   void store(mlir::Value value, mlir::Value memref, mlir::ValueRange indices, unsigned valid);
   /// One element as f32.
   mlir::Value loadScalar(mlir::Value memref, mlir::ValueRange indices);

@@ -21,6 +21,7 @@ struct CompilerOptions {
   std::vector<std::string> targets;    ///< rows of KnownTargets, at least one
   std::string precision = "f32";
   std::string ranges;                  ///< ranges.json
+  std::string activations = "auto";    ///< scales of quantised inputs: auto, static or token
   std::vector<std::string> keep;       ///< rules PRECISION:PATTERN
   double shareLowRank = 0;             ///< largest relative error of a matrix shared up to a difference of low rank; 0: none
   bool pruneGates = false;             ///< remove neurons that never do anything

@@ -15,6 +15,8 @@ namespace vitrify {
 
 /// Largest finite E4M3 value.
 inline constexpr float kE4M3Max = 448.0f;
+/// Largest magnitude of an 8-bit integer code: -128 is none, so that codes are symmetric.
+inline constexpr float kI8Max = 127.0f;
 
 /// E4M3 code of x: saturating at +-448 (infinities too), NaN of either sign to 0x7f, -0 keeps its sign.
 uint8_t encodeE4M3(float x);
@@ -39,6 +41,8 @@ float decodeF16(uint16_t bits);
 void encodeE4M3(const float *in, uint8_t *out, size_t n);
 /// Codes of in[i] * factor.
 void encodeE4M3Scaled(const float *in, float factor, uint8_t *out, size_t n);
+/// 8-bit integers nearest to in * factor (ties to even), saturating at +-127; NaN gives 0.
+void encodeI8Scaled(const float *in, float factor, int8_t *out, size_t n);
 void decodeE4M3(const uint8_t *in, float *out, size_t n);
 void encodeBF16(const float *in, uint16_t *out, size_t n);
 void decodeBF16(const uint16_t *in, float *out, size_t n);

@@ -20,6 +20,7 @@ enum class MicroKernel : uint8_t {
   FmaF32,       ///< vector.fma on f32
   DotBF16,      ///< AVX512_BF16: vdpbf16ps
   DotI8,        ///< AVX512_VNNI: vpdpbusd
+  MaddI16,      ///< vpmaddwd on bytes widened to 16 bits: exact where vpmaddubsw saturates
   MmaSyncF16,   ///< mma.sync on f16 and bf16
   MmaSyncE4M3,  ///< mma.sync on e4m3, native (not emulated through f16)
   WgmmaE4M3,    ///< wgmma on e4m3

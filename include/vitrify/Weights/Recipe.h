@@ -65,7 +65,7 @@ struct RecipeNode {
     Add,       ///< x + y, x - y, x * y in f32. y has x's shape, or one element, or is [N] for x of [N] or [N, K] (`axis` 0),
     Sub,       ///< or is [K] (`axis` 1)
     Mul,
-    Round,     ///< E4M3 codes (nearest even, saturating) of x * (1 / scale). scale is [1], [N] by row, or
+    Round,     ///< E4M3 or I8 codes (nearest even, saturating at 448 or 127) of x * (1 / scale). scale is [1], [N] by row, or
                ///< [ceil(N / h), ceil(K / g)] with `block` {h, g}; it must be positive with a finite reciprocal
     Dequant,   ///< f32: code * scale, scale as for Round but of any float type
     Pad,       ///< zeros after the end of `axis` up to a multiple of `begin`
@@ -104,7 +104,9 @@ public:
   StatusOr<RecipeValue> recip(RecipeValue x);
   /// Add, Sub or Mul. `columns`: y is [K] of x's [N, K].
   StatusOr<RecipeValue> binary(RecipeNode::Kind kind, RecipeValue x, RecipeValue y, bool columns = false);
-  StatusOr<RecipeValue> round(RecipeValue x, RecipeValue scale, std::vector<int64_t> block = {});
+  /// `to` is F8E4M3 or I8.
+  StatusOr<RecipeValue> round(RecipeValue x, RecipeValue scale, std::vector<int64_t> block = {},
+                              DType to = DType::F8E4M3);
   StatusOr<RecipeValue> dequant(RecipeValue codes, RecipeValue scale, std::vector<int64_t> block = {});
   StatusOr<RecipeValue> pad(RecipeValue x, int64_t axis, int64_t multiple);
 
@@ -123,7 +125,8 @@ public:
 private:
   StatusOr<RecipeValue> add(RecipeNode node);
   StatusOr<const TensorType *> operand(RecipeValue value, std::string_view op) const;
-  StatusOr<RecipeValue> scaled(RecipeNode::Kind kind, RecipeValue x, RecipeValue scale, std::vector<int64_t> block);
+  StatusOr<RecipeValue> scaled(RecipeNode::Kind kind, RecipeValue x, RecipeValue scale, std::vector<int64_t> block,
+                               DType to);
 
   std::vector<RecipeNode> nodes;
   std::map<std::string, RecipeValue> known; ///< by line of text

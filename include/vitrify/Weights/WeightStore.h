@@ -30,13 +30,14 @@ struct WeightWriteOptions {
 struct WeightRequest {
   std::string name;        ///< of the store
   uint64_t alignment = 64; ///< 4096 for a weight that starts a streaming chunk
+  std::string layout = "nk"; ///< or a panel layout of Pack.h for a matrix: the tensor is then [panels, groups, W * I]
 };
 
 /// Where a requested weight ended up.
 struct WrittenWeight {
   std::string name;
   std::string tensor; ///< key in the file; the name of the first weight with these bytes
-  TensorType type;
+  TensorType type;    ///< of the tensor
   std::string key;    ///< recipeKey
   enum class Sharing : uint8_t { Own, SameRecipe, SameBytes } sharing = Sharing::Own;
 };
@@ -73,8 +74,8 @@ public:
                     std::span<std::byte> out) const override;
   StatusOr<TensorData> weightRows(const std::string &weight, int64_t begin, int64_t end) const override;
 
-  /// Writes the requested weights to a new file at `path`, each in the canonical layout "nk" that recipes give; layouts of
-  /// kernels are made from it at load. Evaluates on `threads` threads, in pieces that together stay within the budget (but
+  /// Writes the requested weights to a new file at `path`, each in the canonical layout "nk" that recipes give, or packed
+  /// as asked for. A weight is asked for in one layout. Evaluates on `threads` threads, in pieces that together stay within the budget (but
   /// at least a row a piece).
   StatusOr<WeightWriteReport> write(const std::string &path, std::span<const WeightRequest> requests,
                                     const WeightWriteOptions &options) const;

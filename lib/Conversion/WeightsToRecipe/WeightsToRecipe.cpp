@@ -66,7 +66,9 @@ StatusOr<RecipeValue> convert(Recipe &recipe, Operation *op, const DenseMap<Valu
       .Case<vit::MulOp>([&](auto o) { return recipe.binary(Kind::Mul, in(o.getLhs()), in(o.getRhs()), o.getColumns()); })
       .Case<vit::AddOp>([&](auto o) { return recipe.binary(Kind::Add, in(o.getLhs()), in(o.getRhs()), o.getColumns()); })
       .Case<vit::SubOp>([&](auto o) { return recipe.binary(Kind::Sub, in(o.getLhs()), in(o.getRhs()), o.getColumns()); })
-      .Case<vit::RoundOp>([&](auto o) { return recipe.round(in(o.getInput()), in(o.getScale()), blockOf(o.getBlock())); })
+      .Case<vit::RoundOp>([&](auto o) {
+        return recipe.round(in(o.getInput()), in(o.getScale()), blockOf(o.getBlock()), tensorType(o.getType()).dtype);
+      })
       .Case<vit::DequantOp>([&](auto o) { return recipe.dequant(in(o.getCodes()), in(o.getScale()), blockOf(o.getBlock())); })
       .Case<vit::PadOp>([&](auto o) { return recipe.pad(in(o.getInput()), o.getAxis(), o.getMultiple()); })
       .Default([](Operation *o) -> Result {

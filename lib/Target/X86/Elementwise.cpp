@@ -61,6 +61,8 @@ static Value emitValue(LaneBuilder &b, Operation *op, MathMode mode,
                        return residual.getScale() ? b.fma(load(2), load(1), load(0)) : b.add(load(0), load(1));
                      })
                      .Default([&](auto) { return load(0); });
+  if (element.isInteger(8))
+    return buildRoundI8(b, result);
   return isa<Float8E4M3FNType>(element) ? buildRoundE4M3(b, result) : result;
 }
 

@@ -110,7 +110,8 @@ static bool inspectObject(StringRef bytes, KernelInfo &info, std::string &error)
     }
   }
   info.sha256 = toHex(hash.finish());
-  info.metrics = {{"code_bytes", code}, {"stack_bytes", stack}};
+  info.metrics["code_bytes"] = code;
+  info.metrics["stack_bytes"] = stack;
   if (stack > kMaxStack) {
     error = "kernel " + info.name + " needs " + std::to_string(stack) + " bytes of stack, at most " +
             std::to_string(kMaxStack) + " are allowed";

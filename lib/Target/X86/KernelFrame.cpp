@@ -25,6 +25,10 @@ std::optional<DType> x86::storageType(Type element, std::string &numeric) {
     numeric = "F8_E4M3";
     return DType::BF16;
   }
+  if (element.isInteger(8)) {
+    numeric = "I8";
+    return DType::U8;
+  }
   return std::nullopt;
 }
 
@@ -42,6 +46,9 @@ Type x86::builtinType(MLIRContext *context, DType dtype) {
     return Float16Type::get(context);
   case DType::I32:
     return IntegerType::get(context, 32);
+  case DType::U8:
+  case DType::I8:
+    return IntegerType::get(context, 8);
   default:
     return Float32Type::get(context);
   }
@@ -77,8 +84,8 @@ void KernelFrame::use(unsigned index, bool flat) {
   auto dtype = storageType(type.getElementType(), operand.numeric);
   if (!dtype)
     return fail("operand " + std::to_string(index) + " of element type " + typeText(type.getElementType()));
-  if (operand.role == KernelOperand::Role::Weight && *dtype == DType::BF16 && !operand.numeric.empty())
-    return fail("an f8E4M3FN weight outside of a linear");
+  if (operand.role == KernelOperand::Role::Weight && !operand.numeric.empty())
+    return fail("an " + typeText(type.getElementType()) + " weight outside of a linear");
   operand.dtype = *dtype;
   Type element = builtinType(op->getContext(), *dtype);
   MemRefType memref;
@@ -105,14 +112,17 @@ void KernelFrame::use(unsigned index, bool flat) {
 }
 
 void KernelFrame::usePanels(unsigned index, int64_t width, int64_t depth, DType dtype) {
+  bool sums = dtype == DType::I8;
   auto type = cast<RankedTensorType>(op->getOperand(index).getType());
   KernelOperand operand;
   operand.index = index;
   operand.role = KernelOperand::Role::Weight;
   operand.dtype = dtype;
   operand.layout = "panel:w" + std::to_string(width) + ":k" + std::to_string(depth) + ":" +
-                   std::string(dtypeName(dtype));
+                   std::string(dtypeName(dtype)) + (sums ? ":sums" : "");
   int64_t panels = llvm::divideCeil(type.getDimSize(0), width), steps = llvm::divideCeil(type.getDimSize(1), depth);
+  if (sums)
+    steps += 4 / depth;
   add(std::move(operand),
       MemRefType::get({panels, steps, width * depth}, builtinType(op->getContext(), dtype)));
 }
@@ -164,6 +174,8 @@ func::FuncOp KernelFrame::createFunction(ModuleOp module) {
   function = func::FuncOp::create(builder, op->getLoc(), spec.name, builder.getFunctionType(inputs, {}));
   function->setAttr("vitrify.layer_kind", builder.getStringAttr(spec.layerKind));
   function->setAttr("vitrify.precision", builder.getStringAttr(spec.precision));
+  if (spec.panels)
+    function->setAttr("vitrify.panels", builder.getI64IntegerAttr(spec.panels));
   Block *entry = function.addEntryBlock();
   begin = entry->getArgument(inputs.size() - 2);
   end = entry->getArgument(inputs.size() - 1);

@@ -33,7 +33,7 @@ public:
   PlanExpr resultDim(unsigned index, unsigned dim) { return dimExpr(true, index, dim); }
   /// Rows [?, D] (of a view), a vector [N], or with `flat` any tensor as one sequence of elements.
   void use(unsigned operand, bool flat = false);
-  /// A weight in a layout of its own.
+  /// A weight in a layout of its own; I8 panels begin with sums (KernelSpec.h).
   void usePanels(unsigned operand, int64_t width, int64_t depth, DType dtype);
   /// All operands of the op's epilogue.
   void useEpilogue();
@@ -67,7 +67,8 @@ private:
   mlir::func::FuncOp function;
 };
 
-/// How a value of this element type is stored: E4M3 as bf16. Sets `numeric` to F8_E4M3 then. None when it cannot be.
+/// How a value of this element type is stored: E4M3 as bf16, i8 as u8 with 128 added, which is what products of unsigned and
+/// signed bytes take. Sets `numeric` to F8_E4M3 or I8 then. None when it cannot be.
 std::optional<DType> storageType(mlir::Type element, std::string &numeric);
 /// A type as text, for messages.
 std::string typeText(mlir::Type type);

@@ -28,14 +28,16 @@ static std::optional<MicroTile> microTileOf(KernelFrame &frame, DType activation
 }
 
 static bool isWeightElement(Type element) {
-  return element.isF32() || element.isBF16() || element.isF16() || isa<Float8E4M3FNType>(element);
+  return element.isF32() || element.isBF16() || element.isF16() || isa<Float8E4M3FNType>(element) || element.isInteger(8);
 }
 
-static std::string linearPrefix(StringRef name, MicroKernel kind, int64_t n, int64_t k) {
-  return (name + (kind == MicroKernel::DotBF16 ? "_bf16" : "_f32") + "_n" + Twine(n) + "_k" + Twine(k)).str();
+static StringRef precisionOf(const MicroTile &micro) {
+  return micro.codes() ? "int8" : micro.kind == MicroKernel::DotBF16 ? "bf16" : "f32";
 }
 
-static StringRef precisionOf(MicroKernel kind) { return kind == MicroKernel::DotBF16 ? "bf16" : "f32"; }
+static std::string linearPrefix(StringRef name, const MicroTile &micro, int64_t n, int64_t k) {
+  return (name + "_" + precisionOf(micro) + "_n" + Twine(n) + "_k" + Twine(k)).str();
+}
 
 //===----------------------------------------------------------------------===//
 // vit.linear
@@ -53,6 +55,10 @@ static std::optional<MicroTile> linearTile(KernelFrame &frame) {
   }
   if (!isWeightElement(w.getElementType())) {
     frame.fail("weights of element type " + typeText(w.getElementType()));
+    return std::nullopt;
+  }
+  if (w.getElementType().isInteger(8) && w.getDimSize(1) >= 1 << 16) {
+    frame.fail("a sum over " + std::to_string(w.getDimSize(1)) + " products of codes, which 32 bits may not hold");
     return std::nullopt;
   }
   return microTileOf(frame, *activations, w.getElementType(), w.getDimSize(0));
@@ -75,8 +81,9 @@ static void describeLinear(KernelFrame &frame) {
   PlanExpr rows = frame.operandDim(linear.getInputMutable().getOperandNumber(), 0);
   PlanExpr blocks = PlanExpr::binary(PlanExpr::Kind::CeilDiv, rows, PlanExpr(micro->tile.rowsPerUnit));
   int64_t panels = llvm::divideCeil(w.getDimSize(0), micro->width());
-  frame.finish(linearPrefix("linear", micro->kind, w.getDimSize(0), w.getDimSize(1)), "linear",
-               precisionOf(micro->kind), PlanExpr::binary(PlanExpr::Kind::Mul, blocks, PlanExpr(panels)));
+  frame.finish(linearPrefix("linear", *micro, w.getDimSize(0), w.getDimSize(1)), "linear",
+               precisionOf(*micro), PlanExpr::binary(PlanExpr::Kind::Mul, blocks, PlanExpr(panels)));
+  frame.spec.panels = panels;
 }
 
 static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
@@ -88,6 +95,7 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
   Value rows = frame.dimValue(b, false, input, 0);
   Value blocks = b.ceilDivIndex(rows, micro.tile.rowsPerUnit);
   Value scratch = b.scratch({micro.tile.rows, micro.width()}, b.getF32Type());
+  PanelPrefetch prefetch = preparePrefetch(b, micro, w.getDimSize(1), panels, rows);
   EpilogueEmitter epilogue = frame.epilogue(b);
   b.loop(frame.begin, frame.end, 1, [&](Value unit) {
     Value panel = arith::DivUIOp::create(b, unit, blocks);
@@ -95,7 +103,7 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
     Value first = b.mulIndex(block, micro.tile.rowsPerUnit);
     Value last = b.minIndex(b.addIndex(first, micro.tile.rowsPerUnit), rows);
     emitPanelRows(b, micro, a, b.index(0), w.getDimSize(1), panels, panel, w.getDimSize(0), first, last, scratch,
-                  epilogue);
+                  epilogue, &prefetch);
   });
 }
 
@@ -168,8 +176,8 @@ static void describePatchEmbed(KernelFrame &frame) {
   PlanExpr down = PlanExpr::binary(Kind::FloorDiv, frame.operandDim(pixels, 2), PlanExpr(int64_t(embed.getPatchHeight())));
   PlanExpr across = PlanExpr::binary(Kind::FloorDiv, frame.operandDim(pixels, 3), PlanExpr(int64_t(embed.getPatchWidth())));
   PlanExpr rows = PlanExpr::binary(Kind::Mul, frame.operandDim(pixels, 0), PlanExpr::binary(Kind::Mul, down, across));
-  frame.finish(linearPrefix("patch_embed", shape->micro.kind, w.getDimSize(0), w.getDimSize(1)), "linear",
-               precisionOf(shape->micro.kind),
+  frame.finish(linearPrefix("patch_embed", shape->micro, w.getDimSize(0), w.getDimSize(1)), "linear",
+               precisionOf(shape->micro),
                PlanExpr::binary(Kind::CeilDiv, rows, PlanExpr(shape->rowsPerUnit)));
 }
 

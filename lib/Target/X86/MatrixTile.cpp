@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 #include "MatrixTile.h"
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/X86Vector/X86VectorDialect.h"
 
 using namespace mlir;
@@ -15,6 +16,8 @@ using namespace vitrify;
 using namespace vitrify::x86;
 
 MicroKernel x86::chooseMicroKernel(const TargetRow &row, DType activations, Type weightElement) {
+  if (activations == DType::U8)
+    return row.has(MicroKernel::DotI8) ? MicroKernel::DotI8 : MicroKernel::MaddI16;
   bool narrowWeight = weightElement.isBF16() || isa<Float8E4M3FNType>(weightElement);
   bool dot = row.has(MicroKernel::DotBF16) && activations == DType::BF16 && narrowWeight;
   return dot ? MicroKernel::DotBF16 : MicroKernel::FmaF32;
@@ -35,6 +38,49 @@ Value x86::broadcastPair(LaneBuilder &b, Value a, Value row, Value k, bool singl
   return vector::BitCastOp::create(b, pairs, Value(vector::BroadcastOp::create(b, b.i32Lanes(), word)));
 }
 
+static VectorType bytesOf(LaneBuilder &b, int64_t perLane) { return VectorType::get({perLane * b.lanes}, b.getI8Type()); }
+
+/// Bytes [k, k + count) of a row of codes in every lane, as the micro-kernel takes them; those up to its depth are 0.
+static Value broadcastBytes(LaneBuilder &b, MicroKernel kind, Value a, Value row, Value k, int64_t count) {
+  bool dot = kind == MicroKernel::DotI8;
+  int64_t depth = dot ? 4 : 2;
+  Type wordType = b.getIntegerType(depth * 8);
+  Value word;
+  if (count == depth) {
+    Value bytes = vector::LoadOp::create(b, VectorType::get({depth}, b.getI8Type()), a, ValueRange{row, k});
+    Value one = vector::BitCastOp::create(b, VectorType::get({1}, wordType), bytes);
+    word = vector::ExtractOp::create(b, one, ArrayRef<int64_t>{0});
+  } else {
+    for (int64_t i = 0; i < count; ++i) {
+      Value byte = memref::LoadOp::create(b, a, ValueRange{row, b.addIndex(k, i)});
+      Value part = arith::ExtUIOp::create(b, wordType, byte);
+      Value shift = arith::ConstantOp::create(b, b.getIntegerAttr(wordType, 8 * i));
+      part = i ? Value(arith::ShLIOp::create(b, part, shift)) : part;
+      word = word ? Value(arith::OrIOp::create(b, word, part)) : part;
+    }
+  }
+  Value words = vector::BroadcastOp::create(b, VectorType::get({b.lanes}, wordType), word);
+  Value bytes = vector::BitCastOp::create(b, bytesOf(b, depth), words);
+  return dot ? bytes : Value(arith::ExtUIOp::create(b, VectorType::get({2 * b.lanes}, b.getI16Type()), bytes));
+}
+
+/// acc + a . b in each lane.
+static Value multiplyAdd(LaneBuilder &b, MicroKernel kind, Value acc, Value x, Value y) {
+  auto call = [&](StringRef name, ValueRange operands) -> Value {
+    return LLVM::CallIntrinsicOp::create(b, b.i32Lanes(), b.getStringAttr(name), operands).getResult(0);
+  };
+  switch (kind) {
+  case MicroKernel::DotBF16:
+    return x86vector::DotBF16Op::create(b, acc, x, y);
+  case MicroKernel::DotI8:
+    return call("llvm.x86.avx512.vpdpbusd.512", {acc, x, y});
+  case MicroKernel::MaddI16:
+    return arith::AddIOp::create(b, acc, call(b.lanes == 16 ? "llvm.x86.avx512.pmaddw.d.512" : "llvm.x86.avx2.pmadd.wd", {x, y}));
+  default:
+    return b.fma(x, y, acc);
+  }
+}
+
 static SmallVector<Value> emitStep(LaneBuilder &b, MicroKernel kind, int64_t rows, int64_t vectors, Value step,
                                    ValueRange acc, llvm::function_ref<Value(int64_t, Value)> loadA,
                                    llvm::function_ref<Value(int64_t, Value)> loadB) {
@@ -45,8 +91,7 @@ static SmallVector<Value> emitStep(LaneBuilder &b, MicroKernel kind, int64_t row
     Value element = loadA(i, step);
     for (int64_t j = 0; j < vectors; ++j) {
       Value &sum = next[i * vectors + j];
-      sum = kind == MicroKernel::DotBF16 ? Value(x86vector::DotBF16Op::create(b, sum, element, columns[j]))
-                                         : b.fma(element, columns[j], sum);
+      sum = multiplyAdd(b, kind, sum, element, columns[j]);
     }
   }
   return next;
@@ -54,43 +99,87 @@ static SmallVector<Value> emitStep(LaneBuilder &b, MicroKernel kind, int64_t row
 
 SmallVector<Value> x86::emitProduct(LaneBuilder &b, MicroKernel kind, int64_t rows, int64_t vectors, Value steps,
                                     ValueRange init, llvm::function_ref<Value(int64_t, Value)> loadA,
-                                    llvm::function_ref<Value(int64_t, Value)> loadB) {
+                                    llvm::function_ref<Value(int64_t, Value)> loadB, llvm::function_ref<void(Value)> each) {
   return b.loop(b.index(0), steps, 1, init, [&](Value step, ValueRange carried) {
+    if (each)
+      each(step);
     return emitStep(b, kind, rows, vectors, step, carried, loadA, loadB);
   });
 }
 
 SmallVector<Value> x86::emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, Value a, Value aRow,
-                                 Value aColumn, int64_t k, Value panels, Value panel) {
-  bool dot = micro.kind == MicroKernel::DotBF16;
+                                 Value aColumn, int64_t k, Value panels, Value panel, const PanelPrefetch *prefetch) {
+  bool dot = micro.kind == MicroKernel::DotBF16, codes = micro.codes();
   int64_t depth = micro.depth(), vectors = micro.tile.vectors;
-  VectorType vectorType = dot ? VectorType::get({2 * b.lanes}, b.getBF16Type()) : b.f32Lanes();
+  int64_t header = codes ? 4 / depth : 0; // steps of a panel that hold its sums
+  VectorType vectorType = codes ? bytesOf(b, depth) : dot ? VectorType::get({2 * b.lanes}, b.getBF16Type()) : b.f32Lanes();
   auto loadB = [&](int64_t j, Value step) -> Value {
-    return vector::LoadOp::create(b, vectorType, panels, ValueRange{panel, step, b.index(j * b.lanes * depth)});
+    Value raw = vector::LoadOp::create(b, vectorType, panels,
+                                       ValueRange{panel, b.addIndex(step, header), b.index(j * b.lanes * depth)});
+    if (micro.kind != MicroKernel::MaddI16)
+      return raw;
+    return arith::ExtSIOp::create(b, VectorType::get({2 * b.lanes}, b.getI16Type()), raw);
   };
-  auto loadA = [&](bool single) {
-    return [&, single](int64_t i, Value step) -> Value {
+  auto loadA = [&](int64_t elements) {
+    return [&, elements](int64_t i, Value step) -> Value {
       Value row = b.addIndex(aRow, i), column = b.addIndex(aColumn, b.mulIndex(step, depth));
-      return dot ? broadcastPair(b, a, row, column, single) : b.broadcast(b.loadScalar(a, {row, column}));
+      if (codes)
+        return broadcastBytes(b, micro.kind, a, row, column, elements);
+      return dot ? broadcastPair(b, a, row, column, elements == 1) : b.broadcast(b.loadScalar(a, {row, column}));
     };
   };
-  SmallVector<Value> acc(rows * vectors, b.splat(0.0f));
-  acc = emitProduct(b, micro.kind, rows, vectors, b.index(k / depth), acc, loadA(false), loadB);
+  SmallVector<Value> acc(rows * vectors, codes ? Value() : b.splat(0.0f));
+  for (int64_t j = 0; codes && j < vectors; ++j) {
+    // Bytes are codes plus 128: the sums take off what that adds.
+    int64_t at = 4 * j * b.lanes, stepBytes = micro.width() * depth;
+    Value sums = vector::LoadOp::create(b, bytesOf(b, 4), panels,
+                                        ValueRange{panel, b.index(at / stepBytes), b.index(at % stepBytes)});
+    for (int64_t i = 0; i < rows; ++i)
+      acc[i * vectors + j] = vector::BitCastOp::create(b, b.i32Lanes(), sums);
+  }
+  Value next;
+  if (prefetch) {
+    int64_t panelElements = llvm::product_of(cast<MemRefType>(panels.getType()).getShape().drop_front());
+    Value tile = b.divIndex(aRow, micro.tile.rows);
+    next = b.addIndex(b.mulIndex(b.addIndex(panel, 1), panelElements), Value(arith::MulIOp::create(b, tile, prefetch->chunk)));
+  }
+  auto bring = [&](Value step) {
+    if (!prefetch)
+      return;
+    Value at = b.addIndex(next, Value(arith::MulIOp::create(b, step, prefetch->step)));
+    memref::PrefetchOp::create(b, prefetch->flat, ValueRange{at}, /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
+  };
+  acc = emitProduct(b, micro.kind, rows, vectors, b.index(k / depth), acc, loadA(depth), loadB, bring);
   if (k % depth)
-    acc = emitStep(b, micro.kind, rows, vectors, b.index(k / depth), acc, loadA(true), loadB);
+    acc = emitStep(b, micro.kind, rows, vectors, b.index(k / depth), acc, loadA(k % depth), loadB);
   return acc;
+}
+
+PanelPrefetch x86::preparePrefetch(LaneBuilder &b, const MicroTile &micro, int64_t k, Value panels, Value rows) {
+  auto type = cast<MemRefType>(panels.getType());
+  PanelPrefetch result;
+  int64_t panelElements = llvm::product_of(type.getShape().drop_front());
+  int64_t elements = type.getNumElements();
+  result.flat = memref::ReinterpretCastOp::create(b, MemRefType::get({elements}, type.getElementType()), panels, int64_t(0),
+                                                  ArrayRef<int64_t>{elements}, ArrayRef<int64_t>{1});
+  Value tiles = b.ceilDivIndex(rows, micro.tile.rows);
+  tiles = b.maxIndex(tiles, b.index(1));
+  Value more = b.addIndex(b.index(panelElements), b.subIndex(tiles, b.index(1)));
+  result.chunk = arith::DivUIOp::create(b, more, tiles);
+  result.step = b.ceilDivIndex(result.chunk, std::max<int64_t>(1, k / micro.depth()));
+  return result;
 }
 
 void x86::emitPanelRows(LaneBuilder &b, const MicroTile &micro, Value a, Value aOrigin, int64_t k, Value panels,
                         Value panel, int64_t columns, Value first, Value last, Value scratch,
-                        EpilogueEmitter &epilogue) {
+                        EpilogueEmitter &epilogue, const PanelPrefetch *prefetch) {
   int64_t rows = micro.tile.rows, width = micro.width();
   Value firstColumn = b.mulIndex(panel, width);
   b.loop(first, last, rows, [&](Value m) {
     Value count = b.minIndex(b.index(rows), b.subIndex(last, m));
     Value aRow = b.subIndex(m, aOrigin);
     auto body = [&](int64_t bodyRows) {
-      SmallVector<Value> acc = emitTile(b, micro, bodyRows, a, aRow, b.index(0), k, panels, panel);
+      SmallVector<Value> acc = emitTile(b, micro, bodyRows, a, aRow, b.index(0), k, panels, panel, prefetch);
       for (int64_t i = 0; i < bodyRows; ++i)
         for (int64_t j = 0; j < micro.tile.vectors; ++j)
           b.store(acc[i * micro.tile.vectors + j], scratch, {b.index(i), b.index(j * b.lanes)}, b.lanes);

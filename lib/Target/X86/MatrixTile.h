@@ -15,32 +15,48 @@ struct MicroTile {
   MicroKernel kind = MicroKernel::FmaF32;
   RegisterTile tile{6, 4, 48};
   unsigned lanes = 16;
-  int64_t depth() const { return kind == MicroKernel::DotBF16 ? 2 : 1; }
+  bool codes() const { return kind == MicroKernel::DotI8 || kind == MicroKernel::MaddI16; }
+  int64_t depth() const {
+    return kind == MicroKernel::DotI8 ? 4 : kind == MicroKernel::DotBF16 || kind == MicroKernel::MaddI16 ? 2 : 1;
+  }
   int64_t width() const { return tile.vectors * lanes; }
-  DType panelType() const { return kind == MicroKernel::DotBF16 ? DType::BF16 : DType::F32; }
+  DType panelType() const {
+    return codes() ? DType::I8 : kind == MicroKernel::DotBF16 ? DType::BF16 : DType::F32;
+  }
 };
 
-/// The micro-kernel for activations and weights as they are stored; bf16 products only where the row has them.
+/// The micro-kernel for activations and weights as they are stored; bf16 products only where the row has them. Products of
+/// codes are exact everywhere, with sums in i32 as long as K is below 2^16 (255 * 127 * 2^16 < 2^31).
 MicroKernel chooseMicroKernel(const TargetRow &row, DType activations, mlir::Type weightElement);
+
+/// Brings in the panel after the one that is computed, a part with each tile, so that its first tile does not wait for memory.
+struct PanelPrefetch {
+  mlir::Value flat;  ///< all panels as one sequence of elements
+  mlir::Value chunk; ///< elements of a panel that one tile of rows brings in
+  mlir::Value step;  ///< of these, with one step of K
+};
+/// For tiles over `rows` rows in all.
+PanelPrefetch preparePrefetch(LaneBuilder &b, const MicroTile &micro, int64_t k, mlir::Value panels, mlir::Value rows);
 
 /// The loop over K of a tile: `steps` times, every accumulator (row by row) gets the product of A's lanes for its row and
 /// B's lanes for its vector.
 llvm::SmallVector<mlir::Value>
 emitProduct(LaneBuilder &b, MicroKernel kind, int64_t rows, int64_t vectors, mlir::Value steps, mlir::ValueRange init,
             llvm::function_ref<mlir::Value(int64_t row, mlir::Value step)> loadA,
-            llvm::function_ref<mlir::Value(int64_t vector, mlir::Value step)> loadB);
+            llvm::function_ref<mlir::Value(int64_t vector, mlir::Value step)> loadB,
+            llvm::function_ref<void(mlir::Value step)> each = nullptr);
 /// A pair of bf16 at [row, k] and [row, k + 1] in every 32-bit lane; `single` leaves the second 0.
 mlir::Value broadcastPair(LaneBuilder &b, mlir::Value a, mlir::Value row, mlir::Value k, bool single);
 
-/// `rows` x vectors accumulators of A[aRow.., aColumn + 0..K) times panel `panel` of B.
+/// `rows` x vectors accumulators (f32, or i32 of codes) of A[aRow.., aColumn + 0..K) times panel `panel` of B.
 llvm::SmallVector<mlir::Value> emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, mlir::Value a,
                                         mlir::Value aRow, mlir::Value aColumn, int64_t k, mlir::Value panels,
-                                        mlir::Value panel);
+                                        mlir::Value panel, const PanelPrefetch *prefetch = nullptr);
 
 /// Rows [first, last) of one panel's columns, through the epilogue into the results. A's row for result row m is
 /// m - aOrigin. `scratch` is [tile.rows, width] of f32.
 void emitPanelRows(LaneBuilder &b, const MicroTile &micro, mlir::Value a, mlir::Value aOrigin, int64_t k,
                    mlir::Value panels, mlir::Value panel, int64_t columns, mlir::Value first, mlir::Value last,
-                   mlir::Value scratch, EpilogueEmitter &epilogue);
+                   mlir::Value scratch, EpilogueEmitter &epilogue, const PanelPrefetch *prefetch = nullptr);
 
 } // namespace vitrify::x86

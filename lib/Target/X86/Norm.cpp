@@ -16,6 +16,7 @@ using namespace vitrify::x86;
 
 static constexpr int64_t kRowsPerUnit = 8;
 static constexpr int64_t kMaxScratchColumns = 48 * 1024; // 192 KiB of f32
+static constexpr int64_t kSums = 4;
 
 static int64_t columnsOf(vit::NormOp norm) {
   return cast<RankedTensorType>(norm.getInput().getType()).getDimSize(1);
@@ -51,13 +52,25 @@ struct Statistics {
 
 static Statistics emitStatistics(LaneBuilder &b, vit::NormOp norm, Value x, Value row, Value first, int64_t width) {
   bool layer = norm.getKind() == vit::NormKind::Layer;
+  // Several sums at once: one alone would wait for each of its additions.
   auto sumOf = [&](llvm::function_ref<Value(Value, unsigned)> term) {
-    Value zero = b.splat(0.0f);
-    SmallVector<Value> sum = b.forColumns(width, zero, [&](Value column, unsigned valid, ValueRange carried) {
-      Value part = term(b.load(x, {row, b.addIndex(first, column)}, valid), valid);
-      return SmallVector<Value>{b.add(carried[0], part)};
+    int64_t step = kSums * b.lanes, whole = width / step * step;
+    SmallVector<Value> sums(kSums, b.splat(0.0f));
+    auto termAt = [&](Value column, unsigned valid) {
+      return term(b.load(x, {row, b.addIndex(first, column)}, valid), valid);
+    };
+    sums = b.loop(b.index(0), b.index(whole), step, sums, [&](Value column, ValueRange carried) {
+      SmallVector<Value> next;
+      for (int64_t i = 0; i < kSums; ++i)
+        next.push_back(b.add(carried[i], termAt(b.addIndex(column, i * b.lanes), b.lanes)));
+      return next;
     });
-    Value total = b.reduce(vector::CombiningKind::ADD, sum[0]);
+    for (int64_t at = whole, i = 0; at < width; at += b.lanes, ++i) {
+      unsigned valid = std::min<int64_t>(b.lanes, width - at);
+      sums[i] = b.add(sums[i], termAt(b.index(at), valid));
+    }
+    Value all = b.add(b.add(sums[0], sums[1]), b.add(sums[2], sums[3]));
+    Value total = b.reduce(vector::CombiningKind::ADD, all);
     return Value(arith::DivFOp::create(b, total, b.f32(float(width))));
   };
   Statistics result;
@@ -84,7 +97,9 @@ static void buildNorm(KernelFrame &frame, LaneBuilder &b) {
   Value gamma = norm.getGamma() ? frame.operand(norm.getGammaMutable()[0].getOperandNumber()) : Value();
   Value beta = norm.getBeta() ? frame.operand(norm.getBetaMutable()[0].getOperandNumber()) : Value();
   int64_t columns = columnsOf(norm), width = norm.getWidth().value_or(columns);
-  bool wholeRow = int64_t(norm.getGroup()) > width || width % int64_t(norm.getGroup()) != 0;
+  // What reduces over a group reads its values more than once.
+  int64_t group = norm.getGroup();
+  bool wholeRow = group > width || width % group != 0 || (group > b.lanes && columns <= kMaxScratchColumns);
   Value scratch = wholeRow ? b.scratch({int64_t(llvm::alignTo(columns, b.lanes))}, b.getF32Type()) : Value();
   EpilogueEmitter epilogue = frame.epilogue(b);
   forRowsOfUnits(frame, b, frame.dimValue(b, false, input, 0), kRowsPerUnit, [&](Value row) {

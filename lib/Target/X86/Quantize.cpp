@@ -1,8 +1,10 @@
-//===- Quantize.cpp - E4M3 codes and scales on x86 -===//
+//===- Quantize.cpp - codes (E4M3, i8) and scales on x86 -===//
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 #include "KernelFrame.h"
+
+#include "vitrify/Support/Float8.h"
 
 using namespace mlir;
 using namespace vitrify;
@@ -35,11 +37,13 @@ static Value emitAmax(LaneBuilder &b, Value x, Value row, Value first, int64_t c
   })[0];
 }
 
-/// amax / 448, or 1 where amax is 0, as lanes.
-static Value emitScale(LaneBuilder &b, Value amaxLanes) {
+static bool isBytes(Value codes) { return cast<MemRefType>(codes.getType()).getElementType().isInteger(8); }
+
+/// amax over the largest code, or 1 where amax is 0, as lanes.
+static Value emitScale(LaneBuilder &b, Value amaxLanes, Value codes) {
   Value amax = b.broadcast(b.reduce(vector::CombiningKind::MAXNUMF, amaxLanes));
   Value zero = b.splat(0.0f);
-  return b.select(b.less(zero, amax), b.div(amax, b.splat(448.0f)), b.splat(1.0f));
+  return b.select(b.less(zero, amax), b.div(amax, b.splat(isBytes(codes) ? kI8Max : kE4M3Max)), b.splat(1.0f));
 }
 
 static void emitCodes(LaneBuilder &b, Value x, Value codes, Value row, Value first, int64_t columns,
@@ -47,7 +51,8 @@ static void emitCodes(LaneBuilder &b, Value x, Value codes, Value row, Value fir
   b.forColumns(columns, [&](Value column, unsigned valid) {
     Value at = b.addIndex(first, column);
     Value reciprocal = b.div(b.splat(1.0f), scale(at, valid));
-    b.store(buildRoundE4M3(b, b.mul(b.load(x, {row, at}, valid), reciprocal)), codes, {row, at}, valid);
+    Value scaled = b.mul(b.load(x, {row, at}, valid), reciprocal);
+    b.store(isBytes(codes) ? buildRoundI8(b, scaled) : buildRoundE4M3(b, scaled), codes, {row, at}, valid);
   });
 }
 
@@ -85,7 +90,7 @@ static void buildQuantize(KernelFrame &frame, LaneBuilder &b) {
       SmallVector<Value> amax = b.loop(zero, rows, 1, b.splat(0.0f), [&](Value row, ValueRange carried) {
         return SmallVector<Value>{emitAmax(b, x, row, zero, columns, carried[0])};
       });
-      Value scale = emitScale(b, amax[0]);
+      Value scale = emitScale(b, amax[0], codes);
       storeLane(scale, scales, zero);
       b.loop(zero, rows, 1, [&](Value row) {
         emitCodes(b, x, codes, row, zero, columns, [&](Value, unsigned) { return scale; });
@@ -97,7 +102,7 @@ static void buildQuantize(KernelFrame &frame, LaneBuilder &b) {
   forRowsOfUnits(frame, b, rows, kRowsPerUnit, [&](Value row) {
     b.loop(zero, b.index(columns / block), 1, [&](Value i) {
       Value first = b.mulIndex(i, block);
-      Value scale = emitScale(b, emitAmax(b, x, row, first, block, b.splat(0.0f)));
+      Value scale = emitScale(b, emitAmax(b, x, row, first, block, b.splat(0.0f)), codes);
       storeLane(scale, scales, {row, i});
       emitCodes(b, x, codes, row, first, block, [&](Value, unsigned) { return scale; });
     });

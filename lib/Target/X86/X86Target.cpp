@@ -164,6 +164,8 @@ private:
       };
       info.layerKind = attribute("vitrify.layer_kind");
       info.precision = attribute("vitrify.precision");
+      if (auto panels = function->getAttrOfType<IntegerAttr>("vitrify.panels"))
+        info.metrics["panels"] = panels.getInt();
       for (Type input : function.getFunctionType().getInputs().drop_back(2))
         ++(isa<MemRefType>(input) ? info.numBuffers : info.numScalars);
       OwningOpRef<ModuleOp> module = ModuleOp::create(function.getLoc());

@@ -1,5 +1,5 @@
 """vitrify compile: the whole way to a bundle."""
-from vitrify.compiler import METHODS, PRECISIONS, CompileOptions, compile_model
+from vitrify.compiler import ACTIVATIONS, METHODS, PRECISIONS, CompileOptions, compile_model
 
 NAME = "compile"
 HELP = "turn a model into a bundle: import, calibrate, quantise, compile"
@@ -17,6 +17,8 @@ def add_arguments(parser):
     parser.add_argument("--method", choices=METHODS, default="amax", help="how a range is found from what was observed (default: amax)")
     parser.add_argument("--ranges", metavar="FILE", help="ranges.json of vitrify calibrate, instead of --calibrate")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp8", help="of the linears (default: fp8)")
+    parser.add_argument("--activations", choices=ACTIVATIONS, default="auto",
+                        help="scales of quantised inputs: static (calibrated), token (found at run time) or auto (default)")
     parser.add_argument("--target", action="append", default=[], metavar="NAME", help="processor to compile for; may be repeated (default: this machine's)")
     parser.add_argument("--keep", action="append", default=[], metavar="PRECISION:PATTERN", help="precision of layers by name, such as bf16:b0.*; may be repeated")
     parser.add_argument("--vit-prune-gates", action="store_true", help="remove neurons that provably never do anything")
@@ -31,5 +33,5 @@ def add_arguments(parser):
 def run(options):
     settings = CompileOptions(precision=options.precision, targets=tuple(options.target), method=options.method, keep=tuple(options.keep),
                               calibration_images=options.calibrate_images, max_batch=options.max_batch, prune_gates=options.vit_prune_gates,
-                              tolerance=options.tolerance, share_low_rank=options.share_low_rank, report=options.report)
+                              tolerance=options.tolerance, share_low_rank=options.share_low_rank, report=options.report, activations=options.activations)
     print(f"{compile_model(options.model, options.calibrate, options.output, settings, options.ranges)}: {options.precision}")

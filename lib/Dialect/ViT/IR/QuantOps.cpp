@@ -13,6 +13,8 @@ using namespace vitrify::vit;
 // convert
 //===----------------------------------------------------------------------===//
 
+static bool isCode(Type type) { return isa<Float8E4M3FNType>(type) || type.isInteger(8); }
+
 LogicalResult ConvertOp::verify() {
   Type from = getInput().getType(), to = getResult().getType();
   // convert_c1
@@ -27,7 +29,7 @@ LogicalResult ConvertOp::verify() {
   if (getElementTypeOrSelf(from) == element)
     return emitOpError() << "expected another element type, found " << element << " twice";
   // convert_c3
-  bool codes = isa<Float8E4M3FNType>(element);
+  bool codes = isCode(element);
   if (codes != getSaturate())
     return emitOpError() << "expected " << (codes ? "sat to " : "no sat to ") << element;
   return success();
@@ -38,11 +40,11 @@ LogicalResult ConvertOp::reifyResultShapes(OpBuilder &builder, ReifiedRankedShap
 }
 
 /// True if every value of one type is one of the other: a conversion that rounds nothing.
-static bool isExact(Type from, Type to) { return isa<Float8E4M3FNType>(from) || (!from.isF32() && to.isF32()); }
+static bool isExact(Type from, Type to) { return isCode(from) || (!from.isF32() && to.isF32()); }
 
 OpFoldResult ConvertOp::fold(FoldAdaptor) {
   // convert(convert(x)) is one conversion when the inner one is exact, and none when it leads back. Codes are not
-  // folded back to themselves: both NaN codes would have to be one.
+  // folded back to themselves: both NaN codes of E4M3 would have to be one, and -128 is given back as -127.
   auto inner = getInput().getDefiningOp<ConvertOp>();
   if (!inner)
     return {};
@@ -50,7 +52,7 @@ OpFoldResult ConvertOp::fold(FoldAdaptor) {
   if (!isExact(from, getElementTypeOrSelf(inner.getType())))
     return {};
   if (from == to)
-    return isa<Float8E4M3FNType>(from) ? OpFoldResult() : OpFoldResult(inner.getInput());
+    return isCode(from) ? OpFoldResult() : OpFoldResult(inner.getInput());
   getInputMutable().assign(inner.getInput());
   return getResult();
 }

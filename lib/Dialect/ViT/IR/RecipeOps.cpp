@@ -171,7 +171,7 @@ LogicalResult RoundOp::verify() {
   // round_c3: the operand's type excludes codes.
   // round_c1
   auto input = typeOf(getInput());
-  if (failed(expectType(*this, Float8E4M3FNType::get(getContext()), input.getShape())))
+  if (failed(expectType(*this, typeOf(getResult()).getElementType(), input.getShape())))
     return failure();
   return verifyScale(*this, input, typeOf(getScale()), getBlock()); // round_c2
 }

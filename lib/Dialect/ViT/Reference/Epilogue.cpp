@@ -57,7 +57,7 @@ public:
       if (!result)
         return failure();
       DType dtype = dtypeOf(getElementTypeOrSelf(step.getResult(0).getType())).value_or(DType::I32);
-      if (isFloat(dtype) && dtype != DType::F32)
+      if ((isFloat(dtype) && dtype != DType::F32) || dtype == DType::I8)
         for (float &x : result->data)
           x = roundTo(dtype, x);
       values[step.getResult(0)] = std::move(*result);

@@ -1,4 +1,4 @@
-//===- QuantOps.cpp - E4M3 conversion, quantise and dequantise ---*- C++ -*-===//
+//===- QuantOps.cpp - conversion to codes, quantise and dequantise ---*- C++ -*-===//
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
@@ -33,25 +33,26 @@ FailureOr<Results> reference::evaluate(QuantizeOp op, const Environment &values)
     default: return i / columns * (columns / wide) + i % columns / wide;
     }
   };
+  const float largest = getElementTypeOrSelf(op.getCodes().getType()).isInteger(8) ? kI8Max : kE4M3Max;
   if (given) {
     scales.floats = given->floats;
   } else {
     for (int64_t i = 0; i < x.elements(); ++i)
       scales.floats[scaleAt(i)] = std::max(scales.floats[scaleAt(i)], std::fabs(x.floats[i]));
     for (float &scale : scales.floats)
-      scale = scale > 0 ? scale / kE4M3Max : 1.0f;
+      scale = scale > 0 ? scale / largest : 1.0f;
   }
-  RefTensor codes(DType::F8E4M3, x.shape);
+  RefTensor codes(DType::F32, x.shape);
   for (int64_t i = 0; i < x.elements(); ++i)
-    codes.floats[i] = roundTo(DType::F8E4M3, x.floats[i] * (1.0f / scales.floats[scaleAt(i)]));
+    codes.floats[i] = x.floats[i] * (1.0f / scales.floats[scaleAt(i)]);
   Results results;
-  results.push_back(std::move(codes));
+  results.push_back(roundToType(std::move(codes), op.getCodes().getType()));
   results.push_back(std::move(scales));
   return results;
 }
 
 FailureOr<Results> reference::evaluate(DequantizeOp op, const Environment &values) {
-  const RefTensor &codes = values[op.getCodes()], &scales = values[op.getScales()];
+  const RefTensor codes = roundTo(DType::F32, values[op.getCodes()]), &scales = values[op.getScales()];
   int64_t columns = codes.columns();
   RefTensor result(DType::F32, codes.shape);
   for (int64_t i = 0; i < codes.elements(); ++i) {

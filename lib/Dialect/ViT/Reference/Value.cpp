@@ -6,6 +6,7 @@
 
 #include "vitrify/Support/Float8.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -33,15 +34,24 @@ float vit::roundTo(DType dtype, float value) {
   case DType::BF16: return decodeBF16(encodeBF16(value));
   case DType::F8E4M3: return decodeE4M3(encodeE4M3(value));
   case DType::F4E2M1: return decodeE2M1(encodeE2M1(value));
+  case DType::I8: return std::isnan(value) ? 0 : std::nearbyint(std::clamp(value, -kI8Max, kI8Max));
   default: return value;
   }
 }
 
 RefTensor vit::roundTo(DType dtype, RefTensor tensor) {
+  if (!tensor.isFloatKind()) {
+    tensor.floats.assign(tensor.ints.begin(), tensor.ints.end());
+    tensor.ints.clear();
+  }
   if (dtype != DType::F32)
     for (float &value : tensor.floats)
       value = roundTo(dtype, value);
   tensor.dtype = dtype;
+  if (!tensor.isFloatKind()) {
+    tensor.ints.assign(tensor.floats.begin(), tensor.floats.end());
+    tensor.floats.clear();
+  }
   return tensor;
 }
 

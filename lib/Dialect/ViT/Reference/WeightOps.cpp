@@ -146,13 +146,13 @@ FailureOr<RefTensor> reference::evaluateRecipeOp(Operation *step, const Environm
       .Case([&](SubOp op) { return binary(op, values, [](float a, float b) { return a - b; }); })
       .Case([&](RoundOp op) {
         const RefTensor &x = values[op.getInput()], &scale = values[op.getScale()];
-        RefTensor codes(DType::F8E4M3, x.shape);
+        RefTensor codes(DType::F32, x.shape);
         for (int64_t i = 0; i < x.elements(); ++i)
-          codes.floats[i] = roundTo(DType::F8E4M3, x.floats[i] * (1.0f / scaleOf(x, scale, op.getBlock(), i)));
-        return codes;
+          codes.floats[i] = x.floats[i] * (1.0f / scaleOf(x, scale, op.getBlock(), i));
+        return roundToType(std::move(codes), op.getType());
       })
       .Case([&](DequantOp op) {
-        const RefTensor &codes = values[op.getCodes()], &scale = values[op.getScale()];
+        const RefTensor codes = roundTo(DType::F32, values[op.getCodes()]), &scale = values[op.getScale()];
         RefTensor result(DType::F32, codes.shape);
         for (int64_t i = 0; i < codes.elements(); ++i)
           result.floats[i] = codes.floats[i] * scaleOf(codes, scale, op.getBlock(), i);

@@ -39,7 +39,7 @@ public:
     auto sixteen = parsePrecision(half);
     if (!asked || !sixteen || (*sixteen != PrecisionKind::BF16 && *sixteen != PrecisionKind::F16)) {
       getOperation().emitError() << "unknown precision '" << (!asked ? precision.getValue() : half.getValue())
-                                 << "', expected f32, bf16, f16 or fp8";
+                                 << "', expected f32, bf16, f16, fp8 or int8";
       return signalPassFailure();
     }
     if (failed(parseRules()))
@@ -74,12 +74,15 @@ LogicalResult AssignPrecisionPass::parseRules() {
     if (!kind || pattern.empty() || !glob) {
       if (!glob)
         llvm::consumeError(glob.takeError());
-      return getOperation().emitError() << "rule '" << text << "': expected PRECISION:PATTERN with f32, bf16, f16 or fp8";
+      return getOperation().emitError() << "rule '" << text << "': expected PRECISION:PATTERN with f32, bf16, f16, fp8 or int8";
     }
     rules.push_back({*kind, text.str(), std::move(*glob)});
   }
   return success();
 }
+
+/// A precision of codes and scales.
+bool isCodes(PrecisionKind kind) { return kind == PrecisionKind::FP8 || kind == PrecisionKind::Int8; }
 
 /// A linear of an encoder block ("b0.fc1"), and neither a gate nor the thin half of a low-rank difference: what fp8 and int8
 /// are for.
@@ -119,7 +122,7 @@ void AssignPrecisionPass::assign(LayerOpInterface op, PrecisionKind asked, Preci
   std::string note;
   if (matrix) {
     chosen = asked;
-    if (asked == PrecisionKind::FP8 && !isBlockLinear(op))
+    if (isCodes(asked) && !isBlockLinear(op))
       chosen = sixteen;
     else if (asked == PrecisionKind::F16 || asked == PrecisionKind::BF16)
       chosen = asked;
@@ -129,10 +132,10 @@ void AssignPrecisionPass::assign(LayerOpInterface op, PrecisionKind asked, Preci
           chosen = rule.precision;
           note = "rule " + rule.text;
         }
-    if (chosen == PrecisionKind::FP8 && !isa<LinearOp>(op.getOperation())) {
-      emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << " stays in 16 bits: fp8 is for linears";
+    if (isCodes(chosen) && !isa<LinearOp>(op.getOperation())) {
+      note = (stringifyPrecisionKind(chosen) + " is for linears").str();
+      emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << " stays in 16 bits: " << note;
       chosen = sixteen;
-      note = "fp8 is for linears";
     }
     if (chosen == PrecisionKind::F16 && seen) {
       auto [amax, name] = largestRange(op, *seen);

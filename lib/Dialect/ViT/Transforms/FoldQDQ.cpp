@@ -22,11 +22,12 @@ struct Match {
   LinearOp linear;
   DequantizeOp input, weight;
   GetOp inputScale, weightScale; ///< [1], and [1] or [N, 1]
+  Value tokenScales;             ///< [rows, 1] found at run time, instead of inputScale
 };
 
 /// Null with a reason when the linear does not fold; no reason when it has nothing to do with codes.
 std::optional<Match> match(LinearOp op, std::string &reason) {
-  Match m{op, op.getInput().getDefiningOp<DequantizeOp>(), op.getWeight().getDefiningOp<DequantizeOp>(), {}, {}};
+  Match m{op, op.getInput().getDefiningOp<DequantizeOp>(), op.getWeight().getDefiningOp<DequantizeOp>(), {}, {}, {}};
   if (!m.input && !m.weight)
     return std::nullopt;
   if (!m.input || !m.weight) {
@@ -35,12 +36,15 @@ std::optional<Match> match(LinearOp op, std::string &reason) {
   }
   m.inputScale = m.input.getScales().getDefiningOp<GetOp>();
   m.weightScale = m.weight.getScales().getDefiningOp<GetOp>();
-  if (!m.inputScale || !m.weightScale) {
+  auto scales = m.input.getScales().getType();
+  if (!m.inputScale && scales.getRank() == 2 && scales.getDimSize(1) == 1)
+    m.tokenScales = m.input.getScales();
+  if ((!m.inputScale && !m.tokenScales) || !m.weightScale) {
     reason = "a scale is found at run time";
     return std::nullopt;
   }
   auto shape = [](GetOp get) { return cast<RankedTensorType>(get.getType()).getShape(); };
-  if (shape(m.inputScale) != ArrayRef<int64_t>{1}) {
+  if (m.inputScale && shape(m.inputScale) != ArrayRef<int64_t>{1}) {
     reason = "its input has more than one scale";
     return std::nullopt;
   }
@@ -81,10 +85,9 @@ void FoldQDQPass::fold(Match m, RecipeBuilder &recipes) {
   int64_t n = op.getWeight().getType().getDimSize(0);
   auto scaleType = RankedTensorType::get({n}, f32);
   std::string base = cast<StringAttr>(op.getLayers()[0]).getValue().str();
-  // acc * (s t): one multiplication for each result.
+  // acc * (s t): one multiplication for each result; two where s is known by row only.
   WeightOp product = recipes.create(loc, base + ".out_scale", scaleType, [&](OpBuilder &b) -> Value {
     auto weightType = cast<RankedTensorType>(m.weightScale.getType());
-    Value s = GetOp::create(b, loc, m.inputScale.getType(), m.inputScale.getName());
     Value t = GetOp::create(b, loc, weightType, m.weightScale.getName());
     if (weightType.getRank() == 1) { // one scale: every channel's
       Value one = LiteralOp::create(b, loc, DenseElementsAttr::get(scaleType, 1.0f));
@@ -92,14 +95,20 @@ void FoldQDQPass::fold(Match m, RecipeBuilder &recipes) {
     } else {
       t = ReshapeOp::create(b, loc, scaleType, t);
     }
+    if (m.tokenScales)
+      return t;
+    Value s = GetOp::create(b, loc, m.inputScale.getType(), m.inputScale.getName());
     return MulOp::create(b, loc, scaleType, t, s, false);
   });
   Value scale = RecipeBuilder::get(builder, loc, product);
 
+  auto times = [&](OpBuilder &b, Value acc, Value factor) -> Value { return arith::MulFOp::create(b, loc, acc, factor); };
+  if (m.tokenScales) {
+    AffineMap row = AffineMap::get(2, 0, {builder.getAffineDimExpr(0)}, op.getContext());
+    op = prependToEpilogue(op, op.getInput(), op.getWeight(), m.tokenScales, row, times);
+  }
   AffineMap column = AffineMap::get(2, 0, {builder.getAffineDimExpr(1)}, op.getContext());
-  prependToEpilogue(op, m.input.getCodes(), m.weight.getCodes(), scale, column, [&](OpBuilder &b, Value acc, Value factor) -> Value {
-    return arith::MulFOp::create(b, loc, acc, factor);
-  });
+  prependToEpilogue(op, m.input.getCodes(), m.weight.getCodes(), scale, column, times);
   for (DequantizeOp dead : {m.input, m.weight})
     if (dead->use_empty())
       dead.erase();

@@ -4,12 +4,13 @@
 //===----------------------------------------------------------------------===//
 #include "Recipes.h"
 #include "vitrify/Dialect/ViT/Transforms/Passes.h"
-
-#include "mlir/IR/IRMapping.h"
+#include "vitrify/Support/Float8.h"
 
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Dominance.h"
+#include "mlir/IR/IRMapping.h"
 
 namespace vitrify::vit {
 #define GEN_PASS_DEF_FUSEEPILOGUE
@@ -41,6 +42,7 @@ public:
   bool fuse(Operation *consumer, std::string &reason);
 
 private:
+  bool fuseToken(QuantizeOp quantize, std::string &reason);
   bool collect(Operation *consumer, Value produced, SmallVectorImpl<NewOperand> &extra, std::string &reason);
   Value apply(OpBuilder &b, Operation *consumer, Value produced, Value element, ArrayRef<Value> extra);
   Value reciprocalOf(OpBuilder &builder, Value scale);
@@ -55,7 +57,7 @@ private:
 /// An elementwise op whose operand an epilogue can compute.
 bool isFusable(Operation *op) {
   if (auto quantize = dyn_cast<QuantizeOp>(op))
-    return quantize.getScale() != nullptr;
+    return quantize.getScale() || quantize.getGranularity() == Granularity::Token;
   if (auto convert = dyn_cast<ConvertOp>(op))
     return isa<RankedTensorType>(convert.getType());
   if (auto act = dyn_cast<ActOp>(op))
@@ -124,7 +126,7 @@ Value Fuser::apply(OpBuilder &b, Operation *consumer, Value produced, Value elem
   }
   // vit.quantize: extra[0] is the reciprocal of its scale.
   Value scaled = arith::MulFOp::create(b, loc, widened(element), extra[0]);
-  return ConvertOp::create(b, loc, Float8E4M3FNType::get(b.getContext()), scaled, true);
+  return ConvertOp::create(b, loc, getElementTypeOrSelf(consumer->getResult(0).getType()), scaled, true);
 }
 
 /// Whether the target runs the fused op as well. What it cannot run apart either is for the conversion to report.
@@ -136,7 +138,55 @@ bool Fuser::fits(Operation *producer, Operation *fused, std::string &reason) con
   return false;
 }
 
+/// A norm whose rows are quantised each by its own scale: an epilogue that sees whole rows.
+bool Fuser::fuseToken(QuantizeOp quantize, std::string &reason) {
+  auto norm = quantize.getInput().getDefiningOp<NormOp>();
+  if (!norm) {
+    reason = "a scale by token needs whole rows, which only a norm sees";
+    return false;
+  }
+  if (!norm.getEpilogue().empty() || !norm->hasOneUse()) {
+    reason = norm->hasOneUse() ? "its producer has an epilogue" : "its operand '" + valueName(quantize.getInput()) + "' has other users";
+    return false;
+  }
+  OpBuilder builder(quantize);
+  Location loc = norm.getLoc();
+  int64_t columns = norm.getAccumulatorColumns();
+  Type f32 = builder.getF32Type(), code = getElementTypeOrSelf(quantize.getCodes().getType());
+  SmallVector<Attribute> layers(norm.getLayers().getValue());
+  llvm::append_range(layers, quantize.getLayers());
+  OperationState state(loc, norm->getName(), norm->getOperands(), quantize->getResultTypes(), norm->getAttrs());
+  state.attributes.set("layers", builder.getArrayAttr(layers));
+  state.attributes.set("group", builder.getI64IntegerAttr(columns));
+  Block &block = state.addRegion()->emplaceBlock();
+  auto row = VectorType::get({columns}, f32);
+  Value x = block.addArgument(row, loc);
+  OpBuilder b(quantize.getContext());
+  b.setInsertionPointToEnd(&block);
+  auto constant = [&](float value) -> Value { return arith::ConstantOp::create(b, loc, f32, b.getF32FloatAttr(value)); };
+  Value magnitude = math::AbsFOp::create(b, loc, x);
+  Value amax = vector::ReductionOp::create(b, loc, vector::CombiningKind::MAXNUMF, magnitude);
+  Value some = arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OGT, amax, constant(0));
+  Value quotient = arith::DivFOp::create(b, loc, amax, constant(code.isInteger(8) ? kI8Max : kE4M3Max));
+  Value scale = arith::SelectOp::create(b, loc, some, quotient, constant(1));
+  Value reciprocal = arith::DivFOp::create(b, loc, constant(1), scale);
+  Value scaled = arith::MulFOp::create(b, loc, x, Value(vector::BroadcastOp::create(b, loc, row, reciprocal)));
+  Value codes = ConvertOp::create(b, loc, VectorType::get({columns}, code), scaled, true);
+  YieldOp::create(b, loc, ValueRange{codes, scale});
+  Operation *fused = builder.create(state);
+  if (!fits(norm, fused, reason)) {
+    fused->erase();
+    return false;
+  }
+  quantize->replaceAllUsesWith(fused->getResults());
+  quantize->erase();
+  norm->erase();
+  return true;
+}
+
 bool Fuser::fuse(Operation *consumer, std::string &reason) {
+  if (auto quantize = dyn_cast<QuantizeOp>(consumer); quantize && !quantize.getScale())
+    return fuseToken(quantize, reason);
   // The producer of the branch comes first: the stream is an operand that waits in memory.
   SmallVector<Value> candidates;
   if (auto residual = dyn_cast<ResidualOp>(consumer))

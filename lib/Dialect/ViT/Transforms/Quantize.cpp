@@ -1,9 +1,10 @@
-//===- Quantize.cpp - quantise/dequantise pairs for fp8, casts for 16 bits -===//
+//===- Quantize.cpp - quantise/dequantise pairs for fp8 and int8, casts for 16 bits -===//
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 #include "Recipes.h"
 #include "vitrify/Dialect/ViT/Transforms/Passes.h"
+#include "vitrify/Support/Float8.h"
 #include "vitrify/Weights/Ranges.h"
 
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -19,7 +20,12 @@ using namespace vitrify::vit;
 
 namespace {
 
-constexpr double kE4M3Max = 448.0;
+/// What a quantised linear's operands become.
+struct Codes {
+  Type element;
+  double largest;     ///< magnitude of a code
+  StringRef suffix;   ///< of the names of weights
+};
 
 class QuantizePass : public vitrify::vit::impl::QuantizeBase<QuantizePass> {
 public:
@@ -28,6 +34,10 @@ public:
   void runOnOperation() override {
     ModuleOp module = getOperation();
     RecipeBuilder recipes(module);
+    if (activations != "auto" && activations != "static" && activations != "token") {
+      module.emitError() << "unknown activations '" << activations.getValue() << "', expected auto, static or token";
+      return signalPassFailure();
+    }
     if (!ranges.empty()) {
       auto loaded = Ranges::load(ranges);
       if (!loaded) {
@@ -46,10 +56,8 @@ public:
       case PrecisionKind::F32: break;
       case PrecisionKind::BF16: narrow(op, Builder(op.getContext()).getBF16Type(), recipes); break;
       case PrecisionKind::F16: narrow(op, Builder(op.getContext()).getF16Type(), recipes); break;
-      case PrecisionKind::FP8: return WalkResult(quantize(cast<LinearOp>(op.getOperation()), recipes));
-      case PrecisionKind::Int8:
-        op->emitOpError() << "has no int8 form yet: choose f32, bf16, f16 or fp8";
-        return WalkResult::interrupt();
+      case PrecisionKind::FP8:
+      case PrecisionKind::Int8: return WalkResult(quantize(op, kind.getValue() == PrecisionKind::Int8, recipes));
       }
       return WalkResult::advance();
     });
@@ -59,11 +67,13 @@ public:
 
 private:
   void narrow(LayerOpInterface op, Type element, RecipeBuilder &recipes);
-  LogicalResult quantize(LinearOp op, RecipeBuilder &recipes);
-  FailureOr<WeightOp> scaleOf(LinearOp op, Value input, RecipeBuilder &recipes);
+  LogicalResult quantize(LayerOpInterface layer, bool int8, RecipeBuilder &recipes);
+  bool byToken(LinearOp op, bool int8);
+  FailureOr<Value> quantizeInput(LinearOp op, const Codes &codes, bool token, RecipeBuilder &recipes);
+  FailureOr<WeightOp> scaleOf(LinearOp op, Value input, const Codes &codes, RecipeBuilder &recipes);
 
   std::optional<Ranges> seen;
-  llvm::StringMap<WeightOp> scales;               ///< by value name
+  llvm::StringMap<WeightOp> scales;               ///< by name
   DenseMap<std::pair<StringAttr, Type>, WeightOp> cast16; ///< weight and type -> its cast
 };
 
@@ -118,71 +128,110 @@ void QuantizePass::narrow(LayerOpInterface op, Type element, RecipeBuilder &reci
   ++narrowed;
 }
 
-FailureOr<WeightOp> QuantizePass::scaleOf(LinearOp op, Value input, RecipeBuilder &recipes) {
+FailureOr<WeightOp> QuantizePass::scaleOf(LinearOp op, Value input, const Codes &codes, RecipeBuilder &recipes) {
   std::string name = valueName(input);
   if (!seen)
     return op.emitOpError() << "needs the range of its input '" << name << "': give ranges.json (vitrify calibrate)";
   auto range = seen->values.find(name);
   if (range == seen->values.end())
     return op.emitOpError() << "needs the range of its input '" << name << "', which " << ranges.getValue() << " lacks";
+  name += codes.element.isInteger(8) ? ".scale.i8" : ".scale";
   WeightOp &weight = scales[name];
   if (weight)
     return weight;
-  auto scale = static_cast<float>(range->second.range / kE4M3Max);
+  auto scale = static_cast<float>(range->second.range / codes.largest);
   auto type = RankedTensorType::get({1}, Builder(op.getContext()).getF32Type());
-  weight = recipes.create(op.getLoc(), name + ".scale", type, [&](OpBuilder &b) -> Value {
+  weight = recipes.create(op.getLoc(), name, type, [&](OpBuilder &b) -> Value {
     return LiteralOp::create(b, op.getLoc(), DenseElementsAttr::get(type, scale));
   });
   return weight;
 }
 
-LogicalResult QuantizePass::quantize(LinearOp op, RecipeBuilder &recipes) {
+/// Whether the input's scales are found row by row at run time.
+bool QuantizePass::byToken(LinearOp op, bool int8) {
+  if (activations != "auto")
+    return activations == "token";
+  if (!int8)
+    return false;
+  if (op.getInput().getDefiningOp<NormOp>())
+    return true;
+  std::string name = valueName(op.getInput());
+  if (seen && seen->values.count(name))
+    return false;
+  emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << ": no range of its input '" << name
+                          << "' is known, so that it is quantised by token in a step of its own";
+  return true;
+}
+
+/// The input as codes and back.
+FailureOr<Value> QuantizePass::quantizeInput(LinearOp op, const Codes &codes, bool token, RecipeBuilder &recipes) {
   Location loc = op.getLoc();
+  OpBuilder builder(op);
+  auto x = op.getInput().getType();
+  auto codesType = RankedTensorType::get(x.getShape(), codes.element);
+  auto layers = builder.getStrArrayAttr({valueName(op.getInput()) + (codes.element.isInteger(8) ? "#i8" : "#q")});
+  Value scale;
+  auto granularity = Granularity::Token;
+  Type scalesType = RankedTensorType::get({x.getDimSize(0), 1}, builder.getF32Type());
+  if (!token) {
+    auto weight = scaleOf(op, op.getInput(), codes, recipes);
+    if (failed(weight))
+      return failure();
+    scale = RecipeBuilder::get(builder, loc, *weight);
+    granularity = Granularity::Tensor;
+    scalesType = scale.getType();
+  }
+  auto quantized = QuantizeOp::create(builder, loc, codesType, scalesType, granularity, op.getInput(), scale, IntegerAttr(), layers);
+  return DequantizeOp::create(builder, loc, x.clone(builder.getF32Type()), quantized.getCodes(), token ? quantized.getScales() : scale, layers)
+      .getResult();
+}
+
+LogicalResult QuantizePass::quantize(LayerOpInterface layer, bool int8, RecipeBuilder &recipes) {
+  Location loc = layer.getLoc();
+  auto op = dyn_cast<LinearOp>(layer.getOperation());
+  if (!op)
+    return layer->emitOpError() << "has no form in codes: only vit.linear has";
   auto get = op.getWeight().getDefiningOp<GetOp>();
   if (!get)
     return op.emitOpError() << "has a weight that is no vit.weight";
-  auto scale = scaleOf(op, op.getInput(), recipes);
-  if (failed(scale))
-    return failure();
   OpBuilder builder(op);
-  Type f32 = builder.getF32Type(), f8 = Float8E4M3FNType::get(op.getContext());
-  auto x = op.getInput().getType(), w = op.getWeight().getType();
-  std::string name = valueName(op.getInput());
-  auto layers = builder.getStrArrayAttr({name + "#q"});
-
-  Value s = RecipeBuilder::get(builder, loc, *scale);
-  auto codesOfInput = QuantizeOp::create(builder, loc, RankedTensorType::get(x.getShape(), f8), s.getType(), Granularity::Tensor,
-                                      op.getInput(), s, IntegerAttr(), layers);
-  Value input = DequantizeOp::create(builder, loc, RankedTensorType::get(x.getShape(), f32), codesOfInput.getCodes(), s, layers);
+  Type f32 = builder.getF32Type();
+  Codes kind = int8 ? Codes{builder.getI8Type(), kI8Max, ".i8"} : Codes{Float8E4M3FNType::get(op.getContext()), kE4M3Max, ".e4m3"};
+  auto input = quantizeInput(op, kind, byToken(op, int8), recipes);
+  if (failed(input))
+    return failure();
+  auto w = op.getWeight().getType();
 
   std::string base = get.getName().str();
   auto scaleType = RankedTensorType::get({w.getDimSize(0)}, f32);
-  WeightOp weightScale = recipes.lookup(base + ".scale");
+  // Weights of both precisions may come from one tensor.
+  std::string scaleName = base + (int8 ? ".scale.i8" : ".scale");
+  WeightOp weightScale = recipes.lookup(scaleName);
   if (!weightScale)
-    weightScale = recipes.create(loc, base + ".scale", scaleType, [&](OpBuilder &b) -> Value {
+    weightScale = recipes.create(loc, scaleName, scaleType, [&](OpBuilder &b) -> Value {
       Value v = GetOp::create(b, loc, w, base);
-      return AmaxOp::create(b, loc, scaleType, v, b.getI64IntegerAttr(1), b.getF64FloatAttr(kE4M3Max));
+      return AmaxOp::create(b, loc, scaleType, v, b.getI64IntegerAttr(1), b.getF64FloatAttr(kind.largest));
     });
-  auto codesType = RankedTensorType::get(w.getShape(), f8);
-  WeightOp codes = recipes.lookup(base + ".e4m3");
+  auto codesType = RankedTensorType::get(w.getShape(), kind.element);
+  WeightOp codes = recipes.lookup(base + kind.suffix.str());
   if (!codes)
-    codes = recipes.create(loc, base + ".e4m3", codesType, [&](OpBuilder &b) -> Value {
+    codes = recipes.create(loc, base + kind.suffix.str(), codesType, [&](OpBuilder &b) -> Value {
       Value v = GetOp::create(b, loc, w, base);
       Value t = GetOp::create(b, loc, scaleType, weightScale.getSymName());
       return RoundOp::create(b, loc, codesType, v, t, DenseI64ArrayAttr());
     });
   // One scale an output channel is one a row of w, which vit.dequantize wants as [N, 1].
   auto columnType = RankedTensorType::get({w.getDimSize(0), 1}, f32);
-  WeightOp columnScale = recipes.lookup(base + ".scale.column");
+  WeightOp columnScale = recipes.lookup(scaleName + ".column");
   if (!columnScale)
-    columnScale = recipes.create(loc, base + ".scale.column", columnType, [&](OpBuilder &b) -> Value {
+    columnScale = recipes.create(loc, scaleName + ".column", columnType, [&](OpBuilder &b) -> Value {
       Value t = GetOp::create(b, loc, scaleType, weightScale.getSymName());
       return ReshapeOp::create(b, loc, columnType, t);
     });
   Value column = RecipeBuilder::get(builder, loc, columnScale);
   Value weight = DequantizeOp::create(builder, loc, RankedTensorType::get(w.getShape(), f32),
                                       RecipeBuilder::get(builder, loc, codes), column, builder.getStrArrayAttr({base}));
-  op.getInputMutable().set(input);
+  op.getInputMutable().set(*input);
   op.getWeightMutable().set(weight);
   ++quantized;
   return success();

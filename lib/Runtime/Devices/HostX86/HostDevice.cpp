@@ -48,14 +48,21 @@ private:
 
 } // namespace
 
-DeviceMemoryNeeds HostExecutable::memoryNeeds(const Schedule &schedule) const {
+int64_t HostExecutable::panelsOf(uint32_t kernel) const {
+  const auto &metrics = plan.kernels[kernel].metrics;
+  auto found = metrics.find("panels");
+  return found == metrics.end() ? 0 : found->second;
+}
+
+DeviceMemoryNeeds HostExecutable::memoryNeeds(const Schedule &schedule, unsigned threads) const {
   DeviceMemoryNeeds needs;
   needs.arenaBytes = schedule.arenaBytes;
   needs.weightBytes = weights->residentBytes(schedule.weights);
   if (options.weightBudget)
     needs.weightBytes = std::min(needs.weightBytes, options.weightBudget);
   for (const ScheduledStep &step : schedule.steps)
-    needs.scratchBytes = std::max(needs.scratchBytes, weights->scratchBytes(step));
+    if (step.kind == ScheduledStep::Kind::Launch)
+      needs.scratchBytes = std::max(needs.scratchBytes, weights->scratchBytes(step, panelsOf(step.kernel), threads));
   // Arguments that the caller aligns to 64 bytes are used where they are.
   for (const auto *list : {&schedule.inputs, &schedule.outputs})
     for (const ScheduledArgument &argument : *list)

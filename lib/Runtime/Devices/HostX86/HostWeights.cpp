@@ -40,6 +40,11 @@ StatusOr<std::unique_ptr<HostWeights>> HostWeights::create(const Plan &plan, con
     slot.direct = weight.layout == "nk" && slot.info->begin % kAlign == 0;
     VITRIFY_ASSIGN_OR_RETURN(int64_t bytes, packedBytes(slot.layout, slot.info->shape));
     slot.packedBytes = uint64_t(bytes);
+    // Panels that are made here, or that the file holds in another type.
+    if (slot.layout.panels)
+      slot.panels = packUnits(slot.layout, slot.info->shape);
+    else if (!slot.direct && slot.info->shape.size() == 3)
+      slot.panels = slot.info->shape[0];
   }
   return result;
 }
@@ -164,6 +169,26 @@ void HostWeights::packInto(uint32_t weight, std::byte *out, ThreadPool &pool) co
   });
 }
 
+void HostWeights::packPanel(uint32_t weight, int64_t panel, std::byte *out) const {
+  const Slot &slot = slots[slotOf[weight]];
+  const TensorInfo &info = *slot.info;
+  const std::byte *in = source.file().data(info).data();
+  if (slot.layout.panels)
+    return pack(slot.layout, info.dtype, info.shape, in, out - uint64_t(panel) * (slot.packedBytes / uint64_t(slot.panels)),
+                panel, panel + 1);
+  const int64_t shape[] = {1, info.shape[1] * info.shape[2]};
+  pack(slot.layout, info.dtype, shape, in + uint64_t(panel) * (info.bytes() / uint64_t(slot.panels)), out, 0, 1);
+}
+
+int HostWeights::byPanel(const ScheduledStep &step, int64_t panels) const {
+  if (panels <= 0 || step.grid[0] % panels)
+    return -1;
+  for (size_t i = 0; i < step.weights.size(); ++i)
+    if (const Slot &slot = slots[slotOf[step.weights[i]]]; lowMemory && !slot.direct && slot.panels == panels)
+      return int(i);
+  return -1;
+}
+
 uint64_t HostWeights::residentBytes(const std::vector<uint32_t> &weights) const {
   std::set<uint32_t> seen;
   uint64_t bytes = 0;
@@ -175,10 +200,11 @@ uint64_t HostWeights::residentBytes(const std::vector<uint32_t> &weights) const 
   return bytes;
 }
 
-uint64_t HostWeights::scratchBytes(const ScheduledStep &step) const {
+uint64_t HostWeights::scratchBytes(const ScheduledStep &step, int64_t panels, unsigned threads) const {
   uint64_t bytes = 0;
-  for (uint32_t weight : step.weights)
-    if (const Slot &slot = slots[slotOf[weight]]; lowMemory && !slot.direct)
-      bytes += alignUp(slot.packedBytes);
+  const int panelled = byPanel(step, panels);
+  for (size_t i = 0; i < step.weights.size(); ++i)
+    if (const Slot &slot = slots[slotOf[step.weights[i]]]; lowMemory && !slot.direct)
+      bytes += int(i) == panelled ? threads * alignUp(slot.packedBytes / uint64_t(slot.panels)) : alignUp(slot.packedBytes);
   return bytes;
 }

@@ -27,7 +27,7 @@ Status grow(HostBlock &block, uint64_t bytes, const std::string &what) {
 } // namespace
 
 Status HostWorker::prepare(const Schedule &schedule, const StopToken *stop) {
-  DeviceMemoryNeeds needs = executable.memoryNeeds(schedule);
+  DeviceMemoryNeeds needs = executable.memoryNeeds(schedule, pool.size());
   if (options.memory) {
     if (options.memoryBytes < needs.arenaBytes)
       return resourceExhausted("this run needs an arena of " + std::to_string(needs.arenaBytes) + " bytes, " +
@@ -94,15 +94,74 @@ struct HostWorker::Launch {
   }
 };
 
+struct HostWorker::PanelLaunch {
+  const HostWeights &weights;
+  vitrify_x86_kernel kernel;
+  const int64_t *scalars;
+  uint32_t weight;
+  size_t which;          ///< the weight's place among the buffers
+  uint64_t panelBytes;
+  int64_t unitsPerPanel, parts;
+  PanelSlot *slots;
+  unsigned numSlots;
+  const StopToken *stop;
+
+  /// Never more calls at once than slots.
+  PanelSlot &take() const {
+    for (unsigned i = 0;; i = (i + 1) % numSlots)
+      if (!slots[i].taken.exchange(true, std::memory_order_acquire))
+        return slots[i];
+  }
+
+  /// Work is panels, each in `parts` parts of its units.
+  static void body(void *self, int64_t begin, int64_t end) {
+    const auto &launch = *static_cast<const PanelLaunch *>(self);
+    PanelSlot &slot = launch.take();
+    for (int64_t i = begin; i < end && !(launch.stop && launch.stop->stopRequested()); ++i) {
+      const int64_t panel = i / launch.parts, part = i % launch.parts, first = panel * launch.unitsPerPanel;
+      if (slot.panel != panel) {
+        launch.weights.packPanel(launch.weight, panel, slot.memory);
+        slot.panel = panel;
+        // The kernel finds this panel where it would be in the whole weight.
+        auto base = reinterpret_cast<uintptr_t>(slot.memory) - uintptr_t(panel) * launch.panelBytes;
+        slot.buffers[launch.which] = reinterpret_cast<void *>(base);
+      }
+      launch.kernel(launch.scalars, slot.buffers.data(), first + launch.unitsPerPanel * part / launch.parts,
+                    first + launch.unitsPerPanel * (part + 1) / launch.parts);
+    }
+    slot.taken.store(false, std::memory_order_release);
+  }
+};
+
+void HostWorker::launchByPanel(const ScheduledStep &step, int which, std::byte *memory, const StopToken *stop) {
+  const HostWeights &weights = *executable.weights;
+  const uint32_t weight = step.weights[size_t(which)];
+  const int64_t panels = weights.panels(weight), units = step.grid[0] / panels, threads = pool.size();
+  const uint64_t bytes = weights.packedSize(weight) / uint64_t(panels);
+  if (!panelSlots)
+    panelSlots = std::make_unique<PanelSlot[]>(pool.size());
+  for (unsigned i = 0; i < pool.size(); ++i) {
+    panelSlots[i].memory = memory + i * alignUp(bytes);
+    panelSlots[i].panel = -1;
+    panelSlots[i].buffers = buffers;
+  }
+  // Few panels and many threads: several take one, and each packs it.
+  const int64_t parts = std::min(units, (4 * threads + panels - 1) / panels);
+  PanelLaunch call{weights, executable.library.kernel(step.kernel), step.scalars.data(), weight, size_t(which), bytes, units,
+                   parts, panelSlots.get(), pool.size(), stop};
+  pool.run(panels * parts, &PanelLaunch::body, &call);
+}
+
 Status HostWorker::launch(const ScheduledStep &step, const StopToken *stop) {
   HostWeights &weights = *executable.weights;
   if (executable.options.lowMemory)
     VITRIFY_RETURN_IF_ERROR(weights.require(step.weights, pool, stop));
   buffers.clear();
   uint64_t at = 0;
+  const int panelled = weights.byPanel(step, executable.panelsOf(step.kernel));
   for (uint32_t weight : step.weights) {
     const std::byte *data = weights.data(weight);
-    if (!data) {
+    if (!data && int(buffers.size()) != panelled) {
       weights.packInto(weight, scratch.data() + at, pool);
       data = scratch.data() + at;
       at += alignUp(weights.packedSize(weight));
@@ -113,6 +172,10 @@ Status HostWorker::launch(const ScheduledStep &step, const StopToken *stop) {
     buffers.push_back(address(operand));
   for (const ScheduledOperand &operand : step.writes)
     buffers.push_back(address(operand));
+  if (panelled >= 0) {
+    launchByPanel(step, panelled, scratch.data() + at, stop);
+    return {};
+  }
   Launch call{executable.library.kernel(step.kernel), step.scalars.data(), buffers.data(), stop};
   pool.run(step.grid[0], &Launch::body, &call);
   return {};

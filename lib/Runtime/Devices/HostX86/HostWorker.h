@@ -9,6 +9,7 @@
 #include "KernelLibrary.h"
 #include "vitrify/Runtime/Devices/HostX86/HostWeights.h"
 
+#include <atomic>
 #include <deque>
 
 namespace vitrify {
@@ -19,13 +20,24 @@ public:
                  const DeviceOptions &options)
       : plan(plan), library(std::move(library)), weights(std::move(weights)), options(options) {}
 
-  DeviceMemoryNeeds memoryNeeds(const Schedule &schedule) const override;
+  DeviceMemoryNeeds memoryNeeds(const Schedule &schedule) const override { return memoryNeeds(schedule, options.threads); }
+  DeviceMemoryNeeds memoryNeeds(const Schedule &schedule, unsigned threads) const;
+  /// In how many panels a kernel's units come; 0: not by panel.
+  int64_t panelsOf(uint32_t kernel) const;
   StatusOr<std::unique_ptr<DeviceWorker>> createWorker(const WorkerOptions &options) override;
 
   const Plan &plan;
   const KernelLibrary library;
   const std::unique_ptr<HostWeights> weights;
   const DeviceOptions options;
+};
+
+/// A thread's copy of one panel.
+struct PanelSlot {
+  std::atomic<bool> taken{false};
+  std::byte *memory = nullptr;
+  int64_t panel = -1;
+  std::vector<void *> buffers;
 };
 
 class HostWorker final : public DeviceWorker {
@@ -38,11 +50,14 @@ public:
 
 private:
   struct Launch;
+  struct PanelLaunch;
   Status prepare(const Schedule &schedule, const StopToken *stop);
   /// Host memory of an argument, aligned as kernels expect: the caller's, or a copy.
   Status placeArguments(const WorkerRun &run);
   std::byte *address(const ScheduledOperand &operand) const;
   Status launch(const ScheduledStep &step, const StopToken *stop);
+  /// The same with weight `which` of the step packed panel by panel into `memory`, a panel a thread.
+  void launchByPanel(const ScheduledStep &step, int which, std::byte *memory, const StopToken *stop);
   /// Under a weight budget: reads ahead, and gives back the pages used longest ago.
   void keepBudget(const Schedule &schedule, size_t index);
 
@@ -53,6 +68,7 @@ private:
   std::byte *arena = nullptr;
   std::vector<std::byte *> inputs, outputs;
   std::vector<void *> buffers;
+  std::unique_ptr<PanelSlot[]> panelSlots; ///< one a thread
   std::deque<uint32_t> resident; ///< weights whose pages were touched, oldest first
   uint64_t residentBytes = 0;
 };

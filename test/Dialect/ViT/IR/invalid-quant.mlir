@@ -45,6 +45,15 @@ func.func @f(%x: f32) {
 
 // -----
 
+// convert_c3: codes of i8 without sat
+func.func @f(%x: f32) {
+  // expected-error @+1 {{expected sat to 'i8'}}
+  %r = vit.convert %x : f32 to i8
+  return
+}
+
+// -----
+
 // convert_c3: sat to f16
 func.func @f(%x: f32) {
   // expected-error @+1 {{expected no sat to 'f16'}}

@@ -26,3 +26,24 @@ func.func @folded(%x: tensor<?x8xf8E4M3FN>, %b: tensor<8xf32>) -> tensor<?x8xf32
   }
   return %2 : tensor<?x8xf32>
 }
+
+// A scale a row is an operand of the epilogue; the weight's scales come first.
+vit.weight @ci : tensor<8x8xi8> { %0 = vit.literal dense<1> : tensor<8x8xi8>  vit.yield %0 : tensor<8x8xi8> }
+// CHECK-LABEL: func.func @by_token
+func.func @by_token(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
+  %t = vit.get @t : tensor<8x1xf32>
+  %c = vit.get @ci : tensor<8x8xi8>
+  // CHECK: %[[Q:.*]], %[[R:.*]] = vit.quantize token
+  %q, %s = vit.quantize token %x layers ["x"] : tensor<?x8xf32> -> tensor<?x8xi8>, tensor<?x1xf32>
+  // CHECK: %[[S:.*]] = vit.get @b1.fc1.out_scale
+  // CHECK-NOT: vit.dequantize
+  %0 = vit.dequantize %q, %s layers ["x"] : tensor<?x8xi8>, tensor<?x1xf32> -> tensor<?x8xf32>
+  %1 = vit.dequantize %c, %t layers ["w"] : tensor<8x8xi8>, tensor<8x1xf32> -> tensor<8x8xf32>
+  // CHECK: vit.linear %[[Q]], %{{.*}} layers ["b1.fc1"] : tensor<?x8xi8>, tensor<8x8xi8> -> tensor<?x8xf32> epilogue(%[[S]] [(d0, d1) -> (d1)] : tensor<8xf32>, %[[R]] [(d0, d1) -> (d0)] : tensor<?x1xf32>)
+  // CHECK-NEXT: ^bb0(%[[ACC:.*]]: f32, %[[F:.*]]: f32, %[[G:.*]]: f32):
+  // CHECK-NEXT: %[[M:.*]] = arith.mulf %[[ACC]], %[[F]]
+  // CHECK-NEXT: %[[Y:.*]] = arith.mulf %[[M]], %[[G]]
+  // CHECK-NEXT: vit.yield %[[Y]]
+  %2 = vit.linear %0, %1 layers ["b1.fc1"] : tensor<?x8xf32>, tensor<8x8xf32> -> tensor<?x8xf32>
+  return %2 : tensor<?x8xf32>
+}

@@ -40,3 +40,18 @@ func.func @residual(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>, %w: tensor<8x8xf32
   %1 = vit.residual %y, %0 scale(%l : tensor<8xf32>) layers ["b0.res1"] : tensor<?x8xf32>, tensor<?x8xf32> -> tensor<?x8xf32>
   return %1 : tensor<?x8xf32>
 }
+
+// A quantisation by token is the norm's own: whole rows are seen, codes and scales come out.
+// CHECK-LABEL: func.func @by_token
+func.func @by_token(%x: tensor<?x8xf32>, %g: tensor<8xf32>) -> (tensor<?x8xi8>, tensor<?x1xf32>) {
+  // CHECK: %[[R:.*]]:2 = vit.norm layer %{{.*}} gamma(%{{.*}} : tensor<8xf32>) eps {{.*}} layers ["b0.ln1", "b0.ln1#i8"] : tensor<?x8xf32> -> tensor<?x8xi8>, tensor<?x1xf32> epilogue() group 8
+  // CHECK-NEXT: ^bb0(%[[V:.*]]: vector<8xf32>):
+  // CHECK: arith.constant 1.270000e+02
+  // CHECK: %[[A:.*]] = math.absf %[[V]]
+  // CHECK: vector.reduction <maxnumf>, %[[A]]
+  // CHECK: vit.convert %{{.*}} sat : vector<8xf32> to vector<8xi8>
+  // CHECK: return %[[R]]#0, %[[R]]#1
+  %0 = vit.norm layer %x gamma(%g : tensor<8xf32>) eps 1.0e-6 layers ["b0.ln1"] : tensor<?x8xf32> -> tensor<?x8xf32>
+  %c, %s = vit.quantize token %0 layers ["b0.ln1#i8"] : tensor<?x8xf32> -> tensor<?x8xi8>, tensor<?x1xf32>
+  return %c, %s : tensor<?x8xi8>, tensor<?x1xf32>
+}

@@ -60,8 +60,8 @@ def ViT_Index1D : 1DTensorOf<[I32]>;
 def ViT_AnyTensor : RankedTensorOf<[F32, F16, BF16, F8E4M3FN, F4E2M1FN, I8, I32]>;
 /// What `vit.act` and `vit.convert` take: tensors at the top level, scalars and vectors in epilogues.
 def ViT_FloatLike : AnyTypeOf<[F32, F16, BF16, RankedTensorOf<[F32, F16, BF16]>, VectorOfAnyRankOf<[F32, F16, BF16]>]>;
-def ViT_ConvertLike : AnyTypeOf<[F32, F16, BF16, F8E4M3FN,
-    RankedTensorOf<[F32, F16, BF16, F8E4M3FN]>, VectorOfAnyRankOf<[F32, F16, BF16, F8E4M3FN]>]>;
+def ViT_ConvertLike : AnyTypeOf<[F32, F16, BF16, F8E4M3FN, I8,
+    RankedTensorOf<[F32, F16, BF16, F8E4M3FN, I8]>, VectorOfAnyRankOf<[F32, F16, BF16, F8E4M3FN, I8]>]>;
 
 //===----------------------------------------------------------------------===//
 // Enums

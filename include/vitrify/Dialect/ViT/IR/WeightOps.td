@@ -177,21 +177,21 @@ def ViT_AddOp : ViT_RecipeBinaryOp<"add", "+">;
 def ViT_SubOp : ViT_RecipeBinaryOp<"sub", "-">;
 
 def ViT_RoundOp : ViT_RecipeOp<"round"> {
-  let summary = "E4M3 codes of x / scale";
+  let summary = "codes (E4M3 or i8) of x / scale";
   let description = [{ Saturating, nearest even (see vit.convert). x is multiplied by the f32 reciprocal of the scale. scale is [1] (tensor), [N] (by row)
     or [ceil(N / h), ceil(K / g)] (blocks of h rows and g columns, given by `block = [h, g]`).
-    Constraints: (round_c1) the result has x's shape in f8E4M3FN; (round_c2) the scale has one of these shapes;
+    Constraints: (round_c1) the result has x's shape in f8E4M3FN or i8; (round_c2) the scale has one of these shapes;
     (round_c3) x is a float tensor, not codes: codes are never quantised again.
     Example: `%c = vit.round %w, %s : tensor<8x4xf32>, tensor<8xf32> -> tensor<8x4xf8E4M3FN>` }];
   let arguments = (ins RankedTensorOf<[F32, F16, BF16]>:$input, RankedTensorOf<[F32]>:$scale, OptionalAttr<DenseI64ArrayAttr>:$block);
-  let results = (outs RankedTensorOf<[F8E4M3FN]>:$result);
+  let results = (outs RankedTensorOf<[F8E4M3FN, I8]>:$result);
   let assemblyFormat = "$input `,` $scale (`block` $block^)? attr-dict `:` type($input) `,` type($scale) `->` type($result)";
 }
 def ViT_DequantOp : ViT_RecipeOp<"dequant"> {
   let summary = "codes times scale, in f32: the inverse of vit.round";
   let description = [{ Constraints: (dequant_c1) the result has the codes' shape in f32; (dequant_c2) the scale is shaped as for vit.round.
     Example: `%w = vit.dequant %c, %s : tensor<8x4xf8E4M3FN>, tensor<8xf32> -> tensor<8x4xf32>` }];
-  let arguments = (ins RankedTensorOf<[F8E4M3FN]>:$codes, RankedTensorOf<[F32, BF16, F16]>:$scale, OptionalAttr<DenseI64ArrayAttr>:$block);
+  let arguments = (ins RankedTensorOf<[F8E4M3FN, I8]>:$codes, RankedTensorOf<[F32, BF16, F16]>:$scale, OptionalAttr<DenseI64ArrayAttr>:$block);
   let results = (outs RankedTensorOf<[F32]>:$result);
   let assemblyFormat = "$codes `,` $scale (`block` $block^)? attr-dict `:` type($codes) `,` type($scale) `->` type($result)";
 }

@@ -99,13 +99,13 @@ def FuseQKV : Pass<"vit-fuse-qkv", "::mlir::ModuleOp"> {
 def AssignPrecision : Pass<"vit-assign-precision", "::mlir::ModuleOp"> {
   let summary = "says in which number format each layer computes";
   let description = [{
-    Puts `vit.precision` on every computing op: linears of encoder blocks get the precision asked for; for fp8, attention,
+    Puts `vit.precision` on every computing op: linears of encoder blocks get the precision asked for; for fp8 and int8, attention,
     patch embedding, head and gates get 16 bits (`half`), and what moves or normalises rows stays f32. Rules
     `PRECISION:PATTERN` (a layer name with * and ?) override, later ones first. A 16-bit op in f16 whose operands exceed
     8,192 by the calibrated ranges gets bf16. Why a layer differs from what was asked for is kept in `vit.precision_note`.
   }];
   let options = [
-    Option<"precision", "precision", "std::string", "\"f32\"", "f32, bf16, f16 or fp8">,
+    Option<"precision", "precision", "std::string", "\"f32\"", "f32, bf16, f16, fp8 or int8">,
     Option<"half", "half", "std::string", "\"bf16\"", "16-bit format of the target: bf16 or f16">,
     ListOption<"keep", "keep", "std::string", "rules PRECISION:PATTERN">,
     Option<"ranges", "ranges", "std::string", "\"\"", "ranges.json, for the limit of f16">
@@ -114,16 +114,20 @@ def AssignPrecision : Pass<"vit-assign-precision", "::mlir::ModuleOp"> {
 }
 
 def Quantize : Pass<"vit-quantize", "::mlir::ModuleOp"> {
-  let summary = "inserts conversions: quantise/dequantise pairs for fp8, casts for 16 bits";
+  let summary = "inserts conversions: quantise/dequantise pairs for fp8 and int8, casts for 16 bits";
   let description = [{
-    Linears of precision fp8 get their input through vit.quantize and vit.dequantize with the static scale amax / 448 of
-    the value's range, and their weight as E4M3 codes with one scale an output channel, both steps of its recipe. Ops of 16
-    bits get vit.convert on their inputs and vit.cast in their weights' recipes. Results stay f32.
+    Linears of precision fp8 and int8 get their input through vit.quantize and vit.dequantize, and their weight as codes with
+    one scale an output channel, both steps of its recipe. Ops of 16 bits get vit.convert on their inputs and vit.cast in
+    their weights' recipes. Results stay f32.
 
-    A value without a range in the file is an error that names it.
+    `activations` says where the scale of an input comes from. static: the range of the value in ranges.json over 448 (E4M3)
+    or 127 (int8); a value without a range is an error that names it. token: each row's own largest magnitude, found at run
+    time. auto: static for fp8; for int8 by token where a norm makes the value, since a row is complete there and needs no
+    calibration, else static where the file has a range, else by token with a remark.
   }];
-  let options = [Option<"ranges", "ranges", "std::string", "\"\"", "ranges.json">];
-  let statistics = [Statistic<"quantized", "linears-quantized", "linears that take E4M3">,
+  let options = [Option<"ranges", "ranges", "std::string", "\"\"", "ranges.json">,
+                 Option<"activations", "activations", "std::string", "\"auto\"", "auto, static or token">];
+  let statistics = [Statistic<"quantized", "linears-quantized", "linears that take codes">,
                     Statistic<"narrowed", "ops-narrowed", "ops that take 16 bits">];
 }
 
@@ -131,8 +135,8 @@ def FoldQDQ : Pass<"vit-fold-qdq", "::mlir::ModuleOp"> {
   let summary = "dequantise before a linear becomes a scale after it";
   let description = [{
     `linear(dequantize(c, s), dequantize(w, t))` with a per-tensor s and a per-channel or per-tensor t becomes a linear of
-    the codes whose epilogue begins with `acc * (s t)`; s t is a weight. The only pass that makes typed linears, whatever
-    made the pairs. What does not fold (other granularities) gets a remark and stays.
+    the codes whose epilogue begins with `acc * (s t)`; s t is a weight. With one s a row found at run time it begins with
+    `acc * t * s`. The only pass that makes typed linears, whatever made the pairs. What does not fold (other granularities) gets a remark and stays.
   }];
   let statistics = [Statistic<"folded", "linears-folded", "linears that now take codes">];
 }
@@ -141,7 +145,8 @@ def FuseEpilogue : Pass<"vit-fuse-epilogue", "::mlir::ModuleOp"> {
   let summary = "moves elementwise ops into the epilogue of their producer";
   let description = [{
     An activation, residual, conversion or static quantisation whose operand is the only use of a linear, patch embedding,
-    norm or attention moves into its epilogue; operands of the moved op become epilogue operands. Products that are then
+    norm or attention moves into its epilogue; operands of the moved op become epilogue operands. A quantisation by token
+    moves into a norm without an epilogue, which then sees whole rows (group D) and yields codes and scales. Products that are then
     added become math.fma. What stays apart gets a remark that says why. In a pipeline for a target, an op stays apart when
     the target has no kernel for the two together.
   }];

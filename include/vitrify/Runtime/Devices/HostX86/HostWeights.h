@@ -11,7 +11,7 @@
 #include "vitrify/Bundle/Verifier.h"
 #include "vitrify/Runtime/Device.h"
 #include "vitrify/Runtime/Devices/HostX86/HostMemory.h"
-#include "vitrify/Runtime/Devices/HostX86/Pack.h"
+#include "vitrify/Weights/Pack.h"
 #include "vitrify/Runtime/Devices/HostX86/ThreadPool.h"
 
 #include <atomic>
@@ -37,12 +37,20 @@ public:
   const std::byte *data(uint32_t weight) const { return slots[slotOf[weight]].data.load(std::memory_order_relaxed); }
   /// Packs one weight into memory of its packed size.
   void packInto(uint32_t weight, std::byte *out, ThreadPool &pool) const;
+  /// Panels of a weight that is packed for each use, each of packedSize() / panels() bytes; 0 when it is in no panels.
+  int64_t panels(uint32_t weight) const { return slots[slotOf[weight]].panels; }
+  /// Packs one panel.
+  void packPanel(uint32_t weight, int64_t panel, std::byte *out) const;
 
   uint64_t packedSize(uint32_t weight) const { return slots[slotOf[weight]].packedBytes; }
   /// Bytes that kernels read for these weights, each distinct one once.
   uint64_t residentBytes(const std::vector<uint32_t> &weights) const;
-  /// Room for the weights of one step that are packed for each use; 0 in fast mode.
-  uint64_t scratchBytes(const ScheduledStep &step) const;
+  /// Which of a step's weights is packed panel by panel while `panels` panels are computed, if one is: an index into
+  /// step.weights, or -1.
+  int byPanel(const ScheduledStep &step, int64_t panels) const;
+  /// Room for the weights of one step that are packed for each use; 0 in fast mode. One that is packed panel by panel needs
+  /// room for one panel a thread.
+  uint64_t scratchBytes(const ScheduledStep &step, int64_t panels, unsigned threads) const;
 
   /// The weight's place in the file.
   const TensorInfo &stored(uint32_t weight) const { return *slots[slotOf[weight]].info; }
@@ -54,6 +62,7 @@ private:
     PackLayout layout;
     bool direct = false;            ///< read from the file's pages
     uint64_t packedBytes = 0;
+    int64_t panels = 0;
     std::atomic<bool> verified{false};
     std::atomic<const std::byte *> data{nullptr};
   };

@@ -6,13 +6,16 @@
 // bf16 by 2, codes by 4) go by blocks of 16 x 16 through vector registers; all
 // others element by element.
 //===----------------------------------------------------------------------===//
-#include "vitrify/Runtime/Devices/HostX86/Pack.h"
+#include "vitrify/Weights/Pack.h"
 #include "vitrify/Support/Float8.h"
 
 #include <algorithm>
 #include <bit>
 #include <charconv>
 #include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 using namespace vitrify;
 
@@ -79,11 +82,12 @@ Convert findConvert(DType from, DType to) {
 struct Geometry {
   int64_t rows, cols;        ///< N, K
   int64_t panels, groups;    ///< ceil(N / W), ceil(K / I)
+  int64_t header;            ///< bytes of a panel before its first group
   size_t inBytes, outBytes;  ///< of an element
 };
 
 Geometry geometryOf(const PackLayout &layout, DType stored, std::span<const int64_t> shape) {
-  Geometry g{1, 1, 0, 0, dtypeBits(stored) / 8, dtypeBits(layout.dtype) / 8};
+  Geometry g{1, 1, 0, 0, layout.sums ? 4 * layout.width : 0, dtypeBits(stored) / 8, dtypeBits(layout.dtype) / 8};
   if (shape.size() == 1)
     g.cols = shape[0];
   else if (shape.size() > 1)
@@ -93,6 +97,20 @@ Geometry geometryOf(const PackLayout &layout, DType stored, std::span<const int6
   g.panels = (g.rows + layout.width - 1) / layout.width;
   g.groups = (g.cols + layout.interleave - 1) / layout.interleave;
   return g;
+}
+
+/// -128 times the sum of each column's codes, as i32; 0 beyond N.
+void packSums(const PackLayout &layout, const Geometry &g, const std::byte *source, std::byte *panel, int64_t firstRow) {
+  for (int64_t w = 0; w < layout.width; ++w) {
+    int32_t sum = 0;
+    if (firstRow + w < g.rows) {
+      const auto *row = reinterpret_cast<const int8_t *>(source) + (firstRow + w) * g.cols;
+      for (int64_t k = 0; k < g.cols; ++k)
+        sum += row[k];
+    }
+    sum *= -128;
+    std::memcpy(panel + 4 * w, &sum, 4);
+  }
 }
 
 /// Any width and interleave: one group after the other.
@@ -178,6 +196,41 @@ VITRIFY_AVX2 void packPanelAvx2(const PackLayout &layout, const Geometry &g, Con
 VITRIFY_AVX512 void e4m3ToBF16Avx512(const std::byte *in, std::byte *out, size_t n) {
   e4m3ToBF16Body(reinterpret_cast<const uint8_t *>(in), reinterpret_cast<uint16_t *>(out), n);
 }
+
+/// High and low bytes of the bf16 of the 128 codes without a sign.
+struct HalvesOfCodes {
+  alignas(64) uint8_t low[128], high[128];
+  HalvesOfCodes() {
+    for (unsigned i = 0; i < 128; ++i) {
+      uint8_t code = uint8_t(i);
+      uint16_t bits;
+      e4m3ToBF16Body(&code, &bits, 1);
+      low[i] = uint8_t(bits & 0xff);
+      high[i] = uint8_t(bits >> 8);
+    }
+  }
+};
+
+/// 64 codes at a time, each half of a bf16 from a table of 128 bytes.
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vbmi"))) void e4m3ToBF16Vbmi(const std::byte *in, std::byte *out,
+                                                                                    size_t n) {
+  static const HalvesOfCodes table;
+  const __m512i low0 = _mm512_load_si512(table.low), low1 = _mm512_load_si512(table.low + 64);
+  const __m512i high0 = _mm512_load_si512(table.high), high1 = _mm512_load_si512(table.high + 64);
+  const __m512i sign = _mm512_set1_epi8(char(0x80));
+  // Unpacking takes 8 bytes of each 16: with the quarters of the codes spread so, its results are in order.
+  const __m512i spread = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+  size_t i = 0;
+  for (; i + 64 <= n; i += 64) {
+    __m512i codes = _mm512_permutexvar_epi64(spread, _mm512_loadu_si512(in + i));
+    __m512i low = _mm512_permutex2var_epi8(low0, codes, low1);
+    __m512i high = _mm512_permutex2var_epi8(high0, codes, high1);
+    high = _mm512_ternarylogic_epi64(high, codes, sign, 0xf8); // high | (codes & sign)
+    _mm512_storeu_si512(out + 2 * i, _mm512_unpacklo_epi8(low, high));
+    _mm512_storeu_si512(out + 2 * i + 64, _mm512_unpackhi_epi8(low, high));
+  }
+  e4m3ToBF16Portable(in + i, out + 2 * i, n - i);
+}
 #endif
 
 template <bool Codes>
@@ -214,43 +267,52 @@ StatusOr<PackLayout> vitrify::parseLayout(std::string_view layout, DType stored)
   result.dtype = stored;
   if (layout == "nk")
     return result;
-  std::string_view parts[4];
+  std::string_view parts[5];
   size_t count = 0;
-  for (size_t begin = 0; begin <= layout.size() && count < 4; ++count) {
-    size_t end = count == 3 ? layout.size() : std::min(layout.find(':', begin), layout.size());
+  for (size_t begin = 0; begin <= layout.size() && count < 5; ++count) {
+    size_t end = count == 4 ? layout.size() : std::min(layout.find(':', begin), layout.size());
     parts[count] = layout.substr(begin, end - begin);
     begin = end + 1;
   }
   std::string_view dtype;
   if (parts[0] == "nk" && count == 2) {
     dtype = parts[1];
-  } else if (parts[0] == "panel" && count == 4) {
+  } else if (parts[0] == "panel" && (count == 4 || (count == 5 && parts[4] == "sums"))) {
+    result.sums = count == 5;
     result.panels = true;
     VITRIFY_ASSIGN_OR_RETURN(result.width, parseField(parts[1], 'w', 1024, layout));
     VITRIFY_ASSIGN_OR_RETURN(result.interleave, parseField(parts[2], 'k', 64, layout));
     dtype = parts[3];
   } else {
     return unsupported("weight layout '" + std::string(layout) +
-                       "' is unknown, expected nk, nk:DTYPE or panel:wW:kI:DTYPE");
+                       "' is unknown, expected nk, nk:DTYPE or panel:wW:kI:DTYPE[:sums]");
   }
   VITRIFY_ASSIGN_OR_RETURN(result.dtype, parseDType(dtype));
   if (!findConvert(stored, result.dtype))
     return unsupported("weight layout '" + std::string(layout) + "' cannot be made from " +
                        std::string(dtypeName(stored)));
+  if (result.sums && (result.dtype != DType::I8 || (result.interleave != 1 && result.interleave != 2 && result.interleave != 4)))
+    return unsupported("weight layout '" + std::string(layout) + "': sums are of I8 in groups of 1, 2 or 4");
   return result;
 }
 
-std::string vitrify::panelLayout(int64_t width, int64_t interleave, DType dtype) {
-  return "panel:w" + std::to_string(width) + ":k" + std::to_string(interleave) + ":" + std::string(dtypeName(dtype));
+std::string vitrify::panelLayout(int64_t width, int64_t interleave, DType dtype, bool sums) {
+  return "panel:w" + std::to_string(width) + ":k" + std::to_string(interleave) + ":" + std::string(dtypeName(dtype)) +
+         (sums ? ":sums" : "");
+}
+
+StatusOr<std::vector<int64_t>> vitrify::packedShape(const PackLayout &layout, std::span<const int64_t> shape) {
+  if (!layout.panels)
+    return std::vector<int64_t>(shape.begin(), shape.end());
+  VITRIFY_RETURN_IF_ERROR(elementCount(shape).status());
+  Geometry g = geometryOf(layout, layout.dtype, shape);
+  return std::vector<int64_t>{g.panels, g.groups + (layout.sums ? 4 / layout.interleave : 0),
+                              layout.width * layout.interleave};
 }
 
 StatusOr<int64_t> vitrify::packedBytes(const PackLayout &layout, std::span<const int64_t> shape) {
-  if (!layout.panels)
-    return tensorBytes(layout.dtype, shape);
-  VITRIFY_RETURN_IF_ERROR(elementCount(shape).status());
-  Geometry g = geometryOf(layout, layout.dtype, shape);
-  const int64_t dims[] = {g.panels, g.groups, layout.width, layout.interleave};
-  return tensorBytes(layout.dtype, dims);
+  VITRIFY_ASSIGN_OR_RETURN(std::vector<int64_t> packed, packedShape(layout, shape));
+  return tensorBytes(layout.dtype, packed);
 }
 
 int64_t vitrify::packUnits(const PackLayout &layout, std::span<const int64_t> shape) {
@@ -266,7 +328,7 @@ void vitrify::pack(const PackLayout &layout, DType stored, std::span<const int64
 #if defined(__x86_64__)
   if (codes && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
       __builtin_cpu_supports("avx512dq"))
-    convert = e4m3ToBF16Avx512;
+    convert = __builtin_cpu_supports("avx512vbmi") && !layout.panels ? e4m3ToBF16Vbmi : e4m3ToBF16Avx512;
 #endif
   if (!layout.panels) {
     int64_t first = begin * 64, last = std::min(end * 64, g.rows);
@@ -277,7 +339,11 @@ void vitrify::pack(const PackLayout &layout, DType stored, std::span<const int64
   }
   const bool vectors = size_t(layout.interleave) * g.outBytes == 4 && layout.width % 16 == 0;
   const PackPanel panel = !vectors ? packPanelAny : codes ? choosePanel16<true>() : choosePanel16<false>();
-  const size_t panelBytes = size_t(g.groups * layout.width * layout.interleave) * g.outBytes;
-  for (int64_t p = begin; p < end; ++p)
-    panel(layout, g, convert, source, packed + size_t(p) * panelBytes, p * layout.width);
+  const size_t panelBytes = size_t(g.header) + size_t(g.groups * layout.width * layout.interleave) * g.outBytes;
+  for (int64_t p = begin; p < end; ++p) {
+    std::byte *out = packed + size_t(p) * panelBytes;
+    if (layout.sums)
+      packSums(layout, g, source, out, p * layout.width);
+    panel(layout, g, convert, source, out + g.header, p * layout.width);
+  }
 }

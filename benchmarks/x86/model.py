@@ -1,0 +1,132 @@
+#===- model.py - a whole ViT-B on x86 as a share of the machine's peak -===#
+# Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#===----------------------------------------------------------------------===#
+"""Compiles a seeded ViT-B/16 in several precisions and times batches beside the peak of all cores, in turns.
+
+The limit of a precision is the time that its multiply-adds take at the peak: linears of the blocks at the precision's own peak,
+patch embedding, attention and head at that of bf16 (f32 for f32). Rounds alternate between the peak and every bundle, and the best of
+all rounds counts, so that another process on the machine spoils few figures. One line of JSON a precision and batch.
+
+    build/venv/bin/python benchmarks/x86/model.py --folder /tmp/vit-b [--precision f32,bf16,fp8,fp8-low,int8] [--batch 1,8] [--rounds 3]
+"""
+import argparse
+import ctypes
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+for folder in ("test/Python", "test/Golden", "benchmarks/x86"):
+    sys.path.insert(0, str(ROOT / folder))
+import seeded  # noqa: E402
+from kernels import build_peak  # noqa: E402
+from vitrify.compiler import CompileOptions, calibrate, compile_module  # noqa: E402
+from vitrify.importer import import_folder  # noqa: E402
+from vitrify.targets import host_target  # noqa: E402
+from vitrify.tools import find_tool  # noqa: E402
+
+PEAKS = {"f32": "peak_fma512", "bf16": "peak_bf16", "fp8": "peak_bf16", "int8": "peak_int8"}
+
+
+def make_model(folder, hidden=768, heads=12, layers=12, mlp=3072):
+    """model.mlir and ranges.json of a seeded ViT of this size at 224 x 224, patch 16, 1,000 classes."""
+    from safetensors.numpy import save_file
+
+    if (folder / "ranges.json").exists():
+        return
+    config = seeded._config("vit", seeded.VIT, hidden_size=hidden, num_attention_heads=heads, intermediate_size=mlp, num_hidden_layers=layers,
+                            image_size=224, patch_size=16, **seeded._classes(1000))
+    generator = np.random.default_rng(0)
+    tensors = {}
+    for name, shape in seeded.shapes(config).items():
+        value = generator.standard_normal(shape, dtype=np.float32)
+        if name.endswith("weight"):
+            value = 1 + value * np.float32(0.2) if "layernorm" in name else value * np.float32(np.prod(shape[1:]) ** -0.5 * 1.2)
+        else:
+            value *= np.float32(0.3)
+        tensors[seeded.stored_name(name, "legacy")] = value
+    (folder / "model").mkdir(parents=True, exist_ok=True)
+    (folder / "model" / "config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "model" / "model.safetensors")
+    import_folder(folder / "model", folder / "model.mlir")
+    np.save(folder / "x.npy", generator.standard_normal((1, 3, 224, 224), dtype=np.float32))
+    calibrate(folder / "model.mlir", [folder / "x.npy"], folder / "ranges.json")
+
+
+def operations(hidden=768, layers=12, mlp=3072, tokens=197, classes=1000):
+    """Multiply-adds times two of one image: (linears of the blocks, all else)."""
+    blocks = layers * 2.0 * tokens * (4 * hidden * hidden + 2 * hidden * mlp)
+    return blocks, layers * 4.0 * tokens * tokens * hidden + 2.0 * 196 * 768 * hidden + 2.0 * hidden * classes
+
+
+def peak_of_all_cores(peak, name, count, iterations=300_000):
+    """Operations a second of `count` threads together; ctypes lets them run at the same time."""
+    done = [0.0] * count
+
+    def work(i):
+        done[i] = getattr(peak, name)(ctypes.c_int64(iterations))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(done) / (time.perf_counter() - start)
+
+
+def bench(bundle, batch, runs, threads, low):
+    arguments = [find_tool("vitrify-run"), bundle, f"--bench={runs}", "--warmup=2", f"--batch={batch}", f"--threads={threads}"]
+    done = subprocess.run(list(map(str, arguments)) + (["--low-memory"] if low else []), capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="where the model and the bundles are kept")
+    parser.add_argument("--precision", default="f32,bf16,fp8,fp8-low,int8")
+    parser.add_argument("--batch", default="1")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=12, help="of a batch of 1; fewer for larger ones")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--recompile", action="store_true")
+    options = parser.parse_args()
+    make_model(options.folder)
+    peak = build_peak()
+    cases = [(precision, int(batch)) for precision in options.precision.split(",") for batch in options.batch.split(",")]
+    for name in dict.fromkeys(precision.removesuffix("-low") for precision, _ in cases):
+        bundle = options.folder / f"{name}.vitrify"
+        if options.recompile or not bundle.exists():
+            start = time.perf_counter()
+            compile_module(options.folder / "model.mlir", bundle, CompileOptions(precision=name, targets=(host_target(),)),
+                           options.folder / "ranges.json")
+            print(json.dumps({"compiled": name, "seconds": round(time.perf_counter() - start, 2)}), flush=True)
+    peaks, best = {}, {}
+    for _ in range(options.rounds):
+        for precision, batch in cases:
+            name = precision.removesuffix("-low")
+            for kind in {PEAKS[name], PEAKS["f32" if name == "f32" else "bf16"]}:
+                peaks[kind] = max(peaks.get(kind, 0), peak_of_all_cores(peak, kind, options.threads))
+            found = bench(options.folder / f"{name}.vitrify", batch, max(3, options.runs // batch), options.threads, precision != name)
+            known = best.setdefault((precision, batch), found)
+            for field in ("min_ms", "p50_ms", "p90_ms", "first_ms", "peak_rss_bytes"):
+                known[field] = min(known.get(field, float("inf")), found.get(field, float("inf")))
+    blocks, rest = operations()
+    for (precision, batch), found in best.items():
+        name = precision.removesuffix("-low")
+        limit = batch * 1e3 * (blocks / peaks[PEAKS[name]] + rest / peaks[PEAKS["f32" if name == "f32" else "bf16"]])
+        ms = found["min_ms"] if found["min_ms"] != float("inf") else found["p50_ms"]
+        print(json.dumps({"precision": precision, "batch": batch, "best_ms": ms, "p50_ms": found["p50_ms"], "limit_ms": round(limit, 2),
+                          "share": round(limit / ms, 3), "first_ms": found["first_ms"], "rss_mib": round(found["peak_rss_bytes"] / 2**20, 1),
+                          "peak_gflops": round(peaks[PEAKS[name]] / 1e9)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
