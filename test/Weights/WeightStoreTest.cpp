@@ -243,6 +243,37 @@ TEST(WeightStore, FilesOfEqualHeadersAreToldApart) {
   EXPECT_NE(store.evaluate("one")->data, store.evaluate("two")->data);
 }
 
+TEST(WeightStore, WritesPanels) {
+  TempFolder folder;
+  WeightStore store;
+  const TensorType type{DType::F32, {70, 9}};
+  makeCheckpoint(folder, {{"a", 1}}, 70, 9);
+  ASSERT_TRUE(store.addSource("ckpt", folder.path("model.safetensors")).ok());
+  ASSERT_TRUE(store.addWeight("w", readOf("a", type)).ok());
+  ASSERT_TRUE(store.addWeight("again", readOf("a", type)).ok());
+  ASSERT_TRUE(store.addWeight("plain", readOf("a", type)).ok());
+  // A budget of next to nothing: a panel a piece.
+  const std::vector<WeightRequest> requests{{"w", 64, "panel:w16:k2:F32"}, {"again", 64, "panel:w16:k2:F32"}, {"plain"}};
+  auto report = store.write(folder.path("out"), requests, with(1, 2));
+  ASSERT_TRUE(report.ok()) << report.status().message();
+  EXPECT_EQ(report->weights[0].type.str(), "F32[5, 5, 32]");
+  EXPECT_EQ(report->weights[1].tensor, "w"); // one recipe in one layout
+  EXPECT_EQ(report->weights[2].type, type);
+  auto file = SafeTensorsFile::open(folder.path("out"));
+  ASSERT_TRUE(file.ok());
+  auto floats = [&](const char *name) { return reinterpret_cast<const float *>(file->data(*file->find(name)).data()); };
+  for (int64_t n = 0; n < 80; ++n)
+    for (int64_t k = 0; k < 10; ++k)
+      ASSERT_EQ(floats("w")[((n / 16 * 5 + k / 2) * 16 + n % 16) * 2 + k % 2], n < 70 && k < 9 ? floats("plain")[n * 9 + k] : 0.0f)
+          << n << ", " << k;
+  auto refused = [&](WeightRequest request) {
+    return store.write(folder.path("bad"), std::vector{std::move(request)}, {}).status().message();
+  };
+  EXPECT_NE(refused({"w", 64, "spiral"}).find("'spiral' is unknown"), std::string::npos);
+  EXPECT_NE(refused({"w", 64, "nk:BF16"}).find("cannot be written as 'nk:BF16'"), std::string::npos);
+  EXPECT_NE(refused({"w", 64, "panel:w16:k1:I8"}).find("cannot be made from F32"), std::string::npos);
+}
+
 TEST(WeightStore, AFailingWeightNamesItselfAndLeavesNoFile) {
   TempFolder folder;
   WeightStore store;
