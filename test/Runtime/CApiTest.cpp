@@ -155,6 +155,30 @@ TEST_F(CApi, LowMemoryWithAndWithoutABudget) {
   }
 }
 
+TEST_F(CApi, LowMemoryPanelByPanel) {
+  // One panel a thread is in memory, not the whole weight; a row alone is shared by threads that each make the panel.
+  TempFolder other;
+  TestBundleOptions how;
+  how.change = [](vitrify::ManifestTarget &, vitrify::Plan &plan) { workByPanel(plan); };
+  writeTestBundle(other / "b", how);
+  for (uint32_t threads : {1u, 2u, 5u})
+    for (vitrify_memory_mode mode : {VITRIFY_MEMORY_FAST, VITRIFY_MEMORY_LOW}) {
+      vitrify_options options{};
+      options.memory_mode = mode;
+      options.threads = threads;
+      Program program(other / "b", options);
+      uint64_t panel = (kPixels * 16 * 4 + 63) / 64 * 64; // of fc1, the larger
+      EXPECT_EQ(program.memory("forward", {8}).scratch_bytes, mode == VITRIFY_MEMORY_LOW ? threads * panel : 0u);
+      Context context(program);
+      for (int64_t images : {1, 8, 3}) {
+        std::vector<float> pixels = randomPixels(images, 4), expected = expectedLogits(pixels);
+        std::vector<float> found = context.run({floats(pixels, {images, 1, 5, 7})}, "forward")[0].values;
+        for (size_t i = 0; i < expected.size(); ++i)
+          EXPECT_NEAR(found[i], expected[i], 1e-4f);
+      }
+    }
+}
+
 TEST_F(CApi, LogsAndThreads) {
   std::vector<std::string> lines;
   vitrify_options options{};

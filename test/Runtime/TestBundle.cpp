@@ -203,6 +203,21 @@ Plan makePlan(const std::string &target, bool nk, int64_t turns) {
 
 } // namespace
 
+void vitrify::test::workByPanel(Plan &plan) {
+  for (PlanKernel &kernel : plan.kernels)
+    if (size_t at = kernel.name.find("_panel16"); at != std::string::npos) {
+      kernel.name.replace(at, 8, "_by_panel");
+      kernel.num_scalars = 3;
+      kernel.metrics["panels"] = kernel.name.find("f32") != std::string::npos ? (kHidden + 15) / 16 : (kClasses + 15) / 16;
+    }
+  for (PlanStep &step : plan.programs[1].steps)
+    if (auto panels = plan.kernels[step.kernels[0]].metrics.find("panels");
+        panels != plan.kernels[step.kernels[0]].metrics.end()) {
+      step.args.push_back(step.grids[0][0]);
+      step.grids[0][0] = PlanExpr::binary(PlanExpr::Kind::Mul, step.grids[0][0], PlanExpr(panels->second));
+    }
+}
+
 TempFolder::TempFolder() {
   std::string pattern = (std::filesystem::temp_directory_path() / "vitrify-test-XXXXXX").string();
   if (!mkdtemp(pattern.data()))

@@ -23,6 +23,9 @@ namespace vitrify::test {
 
 inline constexpr int64_t kPixels = 35, kHidden = 20, kClasses = 10, kMaxImages = 8;
 
+/// Lets the linears of `forward` work panel by panel.
+void workByPanel(Plan &plan);
+
 /// What a test may change before the bundle is written.
 struct TestBundleOptions {
   std::vector<std::string> targets{"x86-64-v3"};  ///< x86 rows and sm_ chips

@@ -100,6 +100,24 @@ LINEAR(linear_f8_nk, f8_nk)
 LINEAR(linear_f32_panel16, f32_panel)
 LINEAR(linear_bf16_panel16, bf16_panel)
 
+// Units are panels times rows, panel by panel, and a unit reads its own panel alone. scalars: N, K, rows.
+#define LINEAR_BY_PANEL(name, load)                                                                                    \
+  void name(const int64_t *scalars, void *const *buffers, int64_t begin, int64_t end) {                               \
+    int64_t N = scalars[0], K = scalars[1], M = scalars[2];                                                            \
+    const void *w = buffers[0];                                                                                        \
+    const float *b = buffers[1], *scale = buffers[2], *x = buffers[3];                                                 \
+    float *y = buffers[4];                                                                                             \
+    for (int64_t u = begin; u < end; ++u)                                                                              \
+      for (int64_t m = u % M, n = u / M * 16; n < N && n < (u / M + 1) * 16; ++n) {                                    \
+        float sum = 0;                                                                                                 \
+        for (int64_t k = 0; k < K; ++k)                                                                                \
+          sum += x[m * K + k] * load(w, n, k, K);                                                                      \
+        y[m * N + n] = b[n] + scale[0] * sum;                                                                          \
+      }                                                                                                                \
+  }
+LINEAR_BY_PANEL(linear_f32_by_panel, f32_panel)
+LINEAR_BY_PANEL(linear_bf16_by_panel, bf16_panel)
+
 static void relu(const int64_t *scalars, void *const *buffers, int64_t begin, int64_t end) {
   const float *x = buffers[0];
   float *y = buffers[1];
