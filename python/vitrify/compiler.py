@@ -16,8 +16,7 @@ PRECISIONS = ("f32", "bf16", "f16", "fp8", "int8")
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """How to compile. Targets are names such as x86-64-v4-bf16 (none: the best that this machine runs); keep: "PRECISION:PATTERN" rules by layer name; activations: where the scales of
-    quantised inputs come from, auto, static or token."""
+    """How to compile. Targets are names such as x86-64-v4-bf16 (none: the best that this machine runs); keep: "PRECISION:PATTERN" rules by layer name."""
 
     precision: str = "fp8"
     targets: tuple[str, ...] = ()
