@@ -46,8 +46,10 @@ def size_of(path):
     return sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size if path.exists() else 0
 
 
-def calibration(job, count=16):
-    return np.load(job.work / "calibration.npy")[:count]
+def batches(job):
+    """The calibration images in batches of the job's size, the last one filled up with the first images."""
+    images = np.load(job.work / "calibration.npy")
+    return [np.resize(np.concatenate([images[i:], images]), (job.batch, *images.shape[1:])) for i in range(0, len(images), job.batch)]
 
 
 # vitrify -------------------------------------------------------------------------------------------------------------
@@ -95,8 +97,7 @@ def prepare_onnxruntime(job):
 
     class Reader(CalibrationDataReader):
         def __init__(self):
-            images = calibration(job)
-            self.batches = iter([np.resize(images, (job.batch, *images.shape[1:]))] if job.batch > len(images) else np.split(images, len(images) // job.batch))
+            self.batches = iter(batches(job))
 
         def get_next(self):
             batch = next(self.batches, None)
@@ -127,9 +128,9 @@ def prepare_openvino(job):
     if job.precision == "int8":
         import nncf
 
-        images = calibration(job)
-        batches = [np.resize(images[i:], (job.batch, *images.shape[1:])) for i in range(0, len(images), job.batch)]
-        model = nncf.quantize(model, nncf.Dataset(batches), model_type=nncf.ModelType.TRANSFORMER, preset=nncf.QuantizationPreset.MIXED, subset_size=len(batches))
+        images = batches(job)
+        model = nncf.quantize(model, nncf.Dataset(images), model_type=nncf.ModelType.TRANSFORMER, preset=nncf.QuantizationPreset.MIXED,
+                              subset_size=len(images))
     openvino.save_model(model, target, compress_to_fp16=False)
 
 

@@ -39,7 +39,7 @@ def main():
         engine.prepare(job)
         print(json.dumps({"prepare_s": time.perf_counter() - begin, "prepare_rss_bytes": peak_rss()}))
         return
-    x = np.ascontiguousarray(np.load(job.work / "images.npy", mmap_mode="r")[:job.batch])
+    x = np.array(np.load(job.work / "images.npy", mmap_mode="r")[:job.batch])
     begin = time.perf_counter()
     run, size = engine.load(job)
     loaded = time.perf_counter()
