@@ -1,0 +1,28 @@
+"""The benchmarks run: rows for what is there, one line for what is missing, a plot. What they measure is not judged here."""
+import json
+import subprocess
+import sys
+
+from conftest import ROOT
+
+
+def test_peers(tmp_path):
+    done = subprocess.run([sys.executable, ROOT / "benchmarks/peers/bench.py", "--models", "vit_ti", "--batches", "1", "--engines", "vitrify,torch", "--precisions",
+                           "f32,bf16", "--rounds", "1", "--seconds", "0.05", "--work", tmp_path / "work", "--output", tmp_path / "rows.jsonl"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = {(r["engine"], r["precision"]): r for r in map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())}
+    assert set(rows) == {(e, p) for e in ("vitrify", "torch") for p in ("f32", "bf16")}
+    for precision, least in (("f32", 1 - 1e-12), ("bf16", 0.999)):
+        row = rows["vitrify", precision]
+        assert row["runs"] >= 3 and 0 < row["min_ms"] <= row["p50_ms"] <= row["p90_ms"] <= row["p99_ms"]
+        assert row["cosine"] >= least and row["rss_bytes"] > row["artifact_bytes"] and row["limit_ms"] > 0
+        assert f"vitrify          {precision}" in done.stdout
+    if "missing" in rows["torch", "f32"]:
+        assert "missing: torch is not installed" in done.stdout
+    assert (tmp_path / "rows.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_peers_refuse_an_unknown_engine(tmp_path):
+    done = subprocess.run([sys.executable, ROOT / "benchmarks/peers/bench.py", "--engines", "vitrify,abacus"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "unknown engine 'abacus'; expected one of vitrify, " in done.stderr
