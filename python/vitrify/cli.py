@@ -1,4 +1,4 @@
-"""The command line: vitrify import | calibrate | compile | run | compare | bench | completion."""
+"""The command line: vitrify import | calibrate | compile | run | compare | bench | report | completion."""
 import argparse
 import os
 import sys

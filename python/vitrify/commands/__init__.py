@@ -1,4 +1,4 @@
 """One module a command: NAME, HELP, DESCRIPTION, EXAMPLES, add_arguments(parser), run(options)."""
-from vitrify.commands import bench, calibrate, compare, compile, completion, import_, run
+from vitrify.commands import bench, calibrate, compare, compile, completion, import_, report, run
 
-ALL = (import_, calibrate, compile, run, compare, bench, completion)
+ALL = (import_, calibrate, compile, run, compare, bench, report, completion)
