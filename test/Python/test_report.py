@@ -184,13 +184,20 @@ def test_shared_weights_are_one_group(tmp_path):
     vitrify.compile(compact, None, tmp_path / "m.vitrify", vitrify.CompileOptions(precision="f32", targets=(TARGET,)))
     assert main(["report", str(tmp_path / "m.vitrify"), "-o", str(tmp_path / "m.html")]) == 0
     page = Page((tmp_path / "m.html").read_text(encoding="utf-8"))
-    file = (tmp_path / "m.vitrify/weights.safetensors").read_bytes()
-    header = json.loads(file[8:8 + int.from_bytes(file[:8], "little")])
     assert "times" not in page.tables and "errors" not in page.tables
-    tensors = [t for t in page.report["inspection"]["weights"]["tensors"]]
-    for group in page.report["sharing"]:
-        assert group["saved"] == group["bytes"] * (len(group["names"]) - 1)
-    assert len({t["offset"] for t in tensors}) == len({tuple(header[t["name"]]["data_offsets"]) for t in tensors if t["name"] in header})
+    plan = json.loads((tmp_path / f"m.vitrify/targets/{TARGET}/plan.json").read_text())
+    users = {}
+    for step in plan["programs"][0]["steps"]:
+        for weight in step.get("weights", ()):
+            users.setdefault(weight, set()).update(step["layers"])
+    tensors = {t["name"]: t["bytes"] for t in page.report["inspection"]["weights"]["tensors"]}
+    rows = {row[0]: row for row in page.tables["sharing"][1:]}
+    # Three layers use one block's weights.
+    for name, row in rows.items():
+        assert len({re.sub(r"b\d+", "", n) for n in row[1].split(", ")}) == 1 and shows(row[2], tensors[name])
+        assert shows(row[3], tensors[name] * (len(row[1].split(", ")) - 1))
+    shared = sum(len(layers) > 1 and len({n.split(".")[0] for n in layers}) == 3 for layers in users.values())
+    assert len(rows) == shared > 8
 
 
 @pytest.mark.parametrize("arguments, message", [(["--model", "m"], "need images"), (["--input", "none.npy"], "none.npy"), (["--runs", "0", "--input", "x.npy"], "at least 1")])

@@ -64,14 +64,13 @@ def memory_over_time(program):
 
 
 def sharing(inspection):
-    """Groups of weights that are stored once: their names and bytes, and what storing each alone would add."""
-    groups, seen = [], set()
-    for tensor in inspection["weights"]["tensors"]:
-        names = (tensor["name"], *tensor["shared_with"])
-        if len(names) > 1 and tensor["offset"] not in seen:
-            seen.add(tensor["offset"])
-            groups.append({"names": sorted(names), "bytes": tensor["bytes"], "saved": tensor["bytes"] * (len(names) - 1)})
-    return groups
+    """Weights that several layers of a target use: their layers, bytes, and what a copy for each would add."""
+    groups = {}
+    for target in inspection["targets"]:
+        for group in target["shared_weights"]:
+            groups.setdefault((group["tensor"], tuple(group["layers"])), {"tensor": group["tensor"], "layers": group["layers"], "bytes": group["bytes"],
+                                                                         "saved": group["saved_bytes"]})
+    return list(groups.values())
 
 
 def times(bundle, x, runs, device):

@@ -68,7 +68,7 @@ def page(report):
 
 def summary(report):
     told = report["inspection"]
-    pairs = [("weights in the file", amount(told["weights"]["tensor_bytes"])), ("saved by sharing", amount(told["weights"]["saved_by_sharing"])),
+    pairs = [("weights in the file", amount(told["weights"]["tensor_bytes"])), ("saved by sharing", amount(sum(g["saved"] for g in report["sharing"]))),
              ("targets", len(told["targets"]))]
     if "times" in report:
         pairs.append((f"median of {report['times']['runs']} runs, batch {report['times']['batch']}", f"{report['times']['median_ns'] / 1e6:.2f} ms"))
@@ -173,8 +173,9 @@ def activity_section(report):
 
 
 def weight_section(report):
-    groups = [[escape(", ".join(g["names"])), amount(g["bytes"]), amount(g["saved"])] for g in report["sharing"]]
-    shared = table([("weights stored once", ""), ("bytes", "n"), ("saved", "n")], groups, "sharing") if groups else '<p class="soft">No weights are shared.</p>'
+    groups = [[escape(g["tensor"]), escape(", ".join(g["layers"])), amount(g["bytes"]), amount(g["saved"])] for g in report["sharing"]]
+    heads = [("stored once", ""), ("used by", ""), ("bytes", "n"), ("saved", "n")]
+    shared = table(heads, groups, "sharing") if groups else '<p class="soft">No weights are shared.</p>'
     tensors = [[escape(t["name"]), escape(t["dtype"]), "×".join(map(str, t["shape"])), amount(t["bytes"])] for t in report["inspection"]["weights"]["tensors"]]
     every = table([("tensor", ""), ("type", ""), ("shape", "n"), ("bytes", "n")], tensors, "tensors")
     return f"<section><h2>Weights</h2>{shared}<details><summary>All {len(tensors)} tensors</summary>{every}</details></section>"
