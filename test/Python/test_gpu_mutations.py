@@ -2,17 +2,31 @@
 
 A mutant that means the same as the original cannot be flagged; those are listed with the reason.
 """
-from gpu_ops import E4M3, F16, survivors
-from test_gpu_ops import linear_case, norm_case
+import numpy as np
+from gpu_ops import BF16, E4M3, F16, I32, normal, survivors
+from test_gpu_attention import attention_case, uniform_case
+from test_gpu_ops import linear_case
+from test_gpu_rows import norm_case, token_norm
 
-CASES = [linear_case(70, 72, 400, E4M3, F16), norm_case("layer", 2, 1500, F16, F16)]
+
+def segments_case():
+    rng = np.random.default_rng(7)
+    cu = I32([0, 40, 150])
+    q, k, v = (normal(rng, (150, 64), BF16) for _ in range(3))
+    options = "causal cu_seqlens_q(%cq : tensor<?xi32>)"
+    return attention_case("segments", q, k, v, 2, 2, options, [(0, 40, 0, 40, 0), (40, 150, 40, 150, 40)], BF16, None, {"cq": cu}, True)
+
+
+CASES = [linear_case(70, 72, 400, E4M3, F16), linear_case(3, 40, 200, F16, F16), norm_case("layer", 2, 1500, F16, F16), token_norm(2, 1100),
+         uniform_case(70, 1, 1, 1, 64, F16), uniform_case(150, 1, 1, 1, 72, BF16), uniform_case(300, 1, 1, 1, 32, F16), segments_case()]
 # (start of the case's name, number of the instruction): why it means the same.
-SAME = {}
+SAME = {("70 x 70", 17): "a warp without rows copies nothing for the last tile, and then exits, which counts as having arrived"}
 
 
 def test_mutants_are_flagged():
     count, missed = survivors(CASES)
     same = [m for m in missed if any(m[0].startswith(name) and m[2] == number for name, number in SAME)]
     rest = [m for m in missed if m not in same]
-    assert count >= 4 and len(rest) <= 0.05 * (count - len(same)), f"{count} mutants, {len(same)} mean the same, not flagged: {rest}"
+    print(f"{count} mutants, {len(same)} mean the same, not flagged: {rest}")
+    assert count >= 40 and len(rest) <= 0.05 * (count - len(same)), f"{count} mutants, {len(same)} mean the same, not flagged: {rest}"
     assert len(same) == len(SAME), "a mutant listed as meaning the same is flagged"

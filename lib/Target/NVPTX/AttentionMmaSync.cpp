@@ -624,7 +624,7 @@ void AttentionBuilder::build() {
   begin();
   if (!t.onePassKeys)
     return online();
-  if (*op.getUniform() % t.rows() == 0 || t.warps == 1)
+  if ((*op.getUniform() + 15) / 16 % t.warps == 0) // every warp of every block has rows
     return onePass(/*works=*/true);
   auto ifOp = g.create<scf::IfOp>(g.slt(warpRow, queryCount), /*withElseRegion=*/true);
   OpBuilder::InsertionGuard guard(g.b);

@@ -70,11 +70,7 @@ bool supportsElementwise(Operation *op, const TargetRow &, std::string &reason) 
     return false;
   }
   if (auto quantize = dyn_cast<vit::QuantizeOp>(op); quantize && !quantize.getScale()) {
-    reason = "scales found at run time";
-    return false;
-  }
-  if (auto dequantize = dyn_cast<vit::DequantizeOp>(op)) {
-    reason = "dequantisation apart from a product";
+    reason = "a scale of a whole tensor that is found at run time";
     return false;
   }
   return succeeded(argumentsOf(op, reason));
@@ -86,6 +82,32 @@ std::vector<KernelSpec> elementwiseSpecs(Operation *op, const TargetRow &row) {
   KernelSpec spec = runSpec(op, row, args, op->getName().stripDialect().str());
   spec.layerKind = "row";
   return {spec};
+}
+
+/// Scales of codes, addressed by what their shape says.
+EpilogueOperand scaleOf(vit::DequantizeOp op, const Arguments &args, ValueRange pointers) {
+  auto shape = cast<RankedTensorType>(op.getScales().getType()).getShape();
+  int64_t columns = resultType(op).getDimSize(1);
+  EpilogueOperand scale = operandOf(op, 1, args, pointers, shape.size() == 2, shape.back() != 1);
+  if (shape.size() == 2 && shape[1] > 1 && shape[1] < columns) {
+    MLIRContext *c = op.getContext();
+    scale.map = AffineMap::get(2, 0, {getAffineDimExpr(0, c), getAffineDimExpr(1, c).floorDiv(columns / shape[1])}, c);
+  }
+  return scale;
+}
+
+/// The static scales of a quantisation are its second result; those who have the first row write them.
+void storeScales(GpuBuilder &g, const EpilogueOperand &out, bool channel, Value row, Value column, ArrayRef<Value> scale) {
+  Value mine = g.eq(row, g.c32(0));
+  if (!channel)
+    mine = g.andi(mine, g.eq(column, g.c32(0)));
+  auto ifOp = g.create<scf::IfOp>(mine, /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard guard(g.b);
+  g.b.setInsertionPointToStart(ifOp.thenBlock());
+  Region none;
+  EpilogueEmitter emitter(g, none, 1, {}, {out}, out.rowStride, channel ? kRun : 1);
+  emitter.beginColumns(column);
+  emitter.storeResult(0, g.c32(0), channel ? scale : scale.take_front(1));
 }
 
 void buildElementwise(GpuBuilder &g, Operation *op, const KernelSpec &, const TargetRow &, ValueRange arguments) {
@@ -117,8 +139,13 @@ void buildElementwise(GpuBuilder &g, Operation *op, const KernelSpec &, const Ta
       bool channel = quantize.getGranularity() == vit::Granularity::Channel;
       SmallVector<Value> scale =
           emitter.loadRun(operandOf(op, 1, args, pointers, false, channel), Value(), column);
+      storeScales(g, epilogueResults(op, args, pointers)[1], channel, row, column, scale);
       for (auto [v, s] : llvm::zip_equal(x, scale))
         v = g.fmul(v, g.create<arith::DivFOp>(g.fconst(1.0f), s));
+    } else if (auto dequantize = dyn_cast<vit::DequantizeOp>(op)) {
+      SmallVector<Value> scale = emitter.loadRun(scaleOf(dequantize, args, pointers), row, column);
+      for (auto [v, s] : llvm::zip_equal(x, scale))
+        v = g.fmul(v, s);
     }
     // vit.convert: loading widens and storing narrows.
     emitter.beginColumns(column);

@@ -42,7 +42,21 @@ Type storageType(GpuBuilder &g, Type element) { return isa<Float8E4M3FNType>(ele
 Value widen(GpuBuilder &g, Value v, Type element) {
   if (element.isF32())
     return v;
+  if (isa<Float8E4M3FNType>(element))
+    return g.fromE4M3x2(g.create<arith::ExtUIOp>(g.i16(), v))[0];
   return g.create<arith::ExtFOp>(g.f32(), v);
+}
+
+/// Stored elements as f32; of FP8 two at a time.
+void widenAll(GpuBuilder &g, Value vector, Type element, unsigned lanes, SmallVectorImpl<Value> &out) {
+  if (!isa<Float8E4M3FNType>(element) || lanes % 2) {
+    for (unsigned i = 0; i < lanes; ++i)
+      out.push_back(widen(g, g.create<LLVM::ExtractElementOp>(vector, g.c32(i)), element));
+    return;
+  }
+  Value pairs = g.create<LLVM::BitcastOp>(VectorType::get(lanes / 2, g.i16()), vector);
+  for (unsigned i = 0; i < lanes / 2; ++i)
+    llvm::append_range(out, g.fromE4M3x2(g.create<LLVM::ExtractElementOp>(pairs, g.c32(i))));
 }
 
 Value sigmoid(GpuBuilder &g, Value x) {
@@ -147,7 +161,7 @@ SmallVector<Value> EpilogueEmitter::loadRun(const EpilogueOperand &in, Value m, 
         Value column = g.add(firstColumn, i);
         if (!wholeRuns)
           column = g.smin(column, g.c32(columns - 1));
-        last = widen(g, g.load(in.element, pointerAt(g.div(column, shape.columnDivisor)), bytes), in.element);
+        last = widen(g, g.load(storageType(g, in.element), pointerAt(g.div(column, shape.columnDivisor)), bytes), in.element);
       }
       values.push_back(last);
     }
@@ -159,17 +173,14 @@ SmallVector<Value> EpilogueEmitter::loadRun(const EpilogueOperand &in, Value m, 
   if (vectors) {
     Value base = pointerAt(firstColumn);
     unsigned lanes = vectorBytes / bytes;
-    auto type = VectorType::get(lanes, in.element);
-    for (unsigned v = 0; v < width; v += lanes) {
-      Value loaded = g.load(type, g.gep(base, v * bytes), vectorBytes);
-      for (unsigned i = 0; i < lanes; ++i)
-        values.push_back(widen(g, g.create<LLVM::ExtractElementOp>(loaded, g.c32(i)), in.element));
-    }
+    auto type = VectorType::get(lanes, storageType(g, in.element));
+    for (unsigned v = 0; v < width; v += lanes)
+      widenAll(g, g.load(type, g.gep(base, v * bytes), vectorBytes), in.element, lanes, values);
     return values;
   }
   for (unsigned i = 0; i < width; ++i) {
     Value column = g.smin(g.add(firstColumn, i), g.c32(columns - 1));
-    values.push_back(widen(g, g.load(in.element, pointerAt(column), bytes), in.element));
+    values.push_back(widen(g, g.load(storageType(g, in.element), pointerAt(column), bytes), in.element));
   }
   return values;
 }
@@ -297,6 +308,15 @@ void EpilogueEmitter::storeRun(const EpilogueOperand &out, Value m, ArrayRef<Val
     g.b.setInsertionPointToStart(ifOp.thenBlock());
     storeOne();
   }
+}
+
+void EpilogueEmitter::storeResult(unsigned result, Value m, ArrayRef<Value> values) {
+  OpBuilder::InsertionGuard guard(g.b);
+  if (wholeRuns) {
+    auto ifOp = g.create<scf::IfOp>(g.slt(firstColumn, g.c32(columns)), /*withElseRegion=*/false);
+    g.b.setInsertionPointToStart(ifOp.thenBlock());
+  }
+  storeRun(results[result], m, values);
 }
 
 void EpilogueEmitter::emitRow(Value m, ArrayRef<Value> accumulators) {

@@ -41,6 +41,9 @@ public:
   /// checked m; columns past N are masked here.
   void emitRow(Value m, llvm::ArrayRef<Value> accumulators);
 
+  /// Stores a run of one result as it is, where its columns exist.
+  void storeResult(unsigned result, Value m, llvm::ArrayRef<Value> values);
+
   /// The run of an operand at column `n` (and row `m` if its map uses it), in f32. Columns past N repeat columns inside.
   llvm::SmallVector<Value> loadRun(const EpilogueOperand &in, Value m, Value n);
 

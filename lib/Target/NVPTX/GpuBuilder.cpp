@@ -113,6 +113,10 @@ Value GpuBuilder::shuffleXor(Value value, int mask) {
 Value GpuBuilder::toE4M3x2(Value low, Value high) {
   return intrinsic("llvm.nvvm.ff.to.e4m3x2.rn", i16(), {high, low});
 }
+std::array<Value, 2> GpuBuilder::fromE4M3x2(Value codes) {
+  Value v = intrinsic("llvm.nvvm.e4m3x2.to.f16x2.rn", VectorType::get(2, b.getF16Type()), {codes});
+  return fromHalf2(create<LLVM::BitcastOp>(i32(), v), /*bf16=*/false);
+}
 Value GpuBuilder::toHalf2(Value low, Value high, bool bf16) {
   Type pair = VectorType::get(2, bf16 ? Type(b.getBF16Type()) : Type(b.getF16Type()));
   Value v = intrinsic(bf16 ? "llvm.nvvm.ff2bf16x2.rn" : "llvm.nvvm.ff2f16x2.rn", pair, {high, low});

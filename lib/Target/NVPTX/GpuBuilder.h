@@ -115,6 +115,8 @@ public:
 
   /// Two f32 to two E4M3 codes, nearest even, saturating: i16 with `low` in the low byte (cvt.rn.satfinite.e4m3x2.f32).
   Value toE4M3x2(Value low, Value high);
+  /// Two E4M3 codes of an i16 to f32, the low byte first: exact.
+  std::array<Value, 2> fromE4M3x2(Value codes);
   /// Two f32 to a pair of 16-bit floats in an i32, `low` in the low half. f16 unless `bf16`.
   Value toHalf2(Value low, Value high, bool bf16);
   /// Two 16-bit floats of an i32 to f32.
