@@ -26,6 +26,15 @@ MatrixType matrixType(Ty t, bool &known) {
   default: known = false; return MatrixType::F16;
   }
 }
+/// Registers of a wmma fragment ('a', 'b', 'c' or 'd') of a type: as many as its elements take, except that f16 operands
+/// have eight in every shape.
+uint32_t wmmaRegisters(const MmaShape &s, char part, Ty type) {
+  if (type == Ty::F16 && (part == 'a' || part == 'b'))
+    return 8;
+  uint32_t elements = part == 'a' ? s.m * s.k : part == 'b' ? s.k * s.n : s.m * s.n;
+  return elements / 32 * bitsOf(type) / (type == Ty::F64 ? 64 : 32);
+}
+
 } // namespace
 
 Status FunctionDecoder::ldmatrix() {
@@ -200,18 +209,19 @@ Status FunctionDecoder::wmma() {
     uint8_t m, n, k;
   };
   constexpr Shape shapes[] = {{".m16n16k16", 16, 16, 16}, {".m32n8k16", 32, 8, 16}, {".m8n32k16", 8, 32, 16},
-                              {".m16n16k8", 16, 16, 8}};
+                              {".m16n16k8", 16, 16, 8}, {".m8n8k4", 8, 8, 4}};
   bool found = false;
-  for (int late = 0; late < 2 && !found; ++late)
-    for (const Shape &shape : shapes)
-      if (!found && has(shape.name)) {
-        s.m = shape.m;
-        s.n = shape.n;
-        s.k = shape.k;
-        found = true;
-      }
+  for (const Shape &shape : shapes)
+    if (!found && has(shape.name)) {
+      s.m = shape.m;
+      s.n = shape.n;
+      s.k = shape.k;
+      found = true;
+    }
   if (!found)
     return refuse();
+  // f64 has a shape of its own, and so has tf32.
+  auto shapeFits = [&](Ty t) { return (s.k == 4) == (t == Ty::F64) && (s.k == 8) == (t == Ty::TF32); };
   uint32_t members = ctx.constantRow(32, 0xffffffffu);
   if (op == ".mma") {
     oneOf({".row", ".col"});
@@ -232,10 +242,14 @@ Status FunctionDecoder::wmma() {
     bool knownA, knownB;
     s.a = matrixType(a, knownA);
     s.b = matrixType(b, knownB);
-    if (!knownA || !knownB || s.a == MatrixType::F64 || s.a == MatrixType::E4M3 || s.a == MatrixType::E5M2)
+    bool isDouble = s.a == MatrixType::F64, integer = s.a == MatrixType::S8 || s.a == MatrixType::U8;
+    if (!knownA || !knownB || s.a != s.b || !shapeFits(a) || s.a == MatrixType::E4M3 || s.a == MatrixType::E5M2)
       return refuse();
-    s.halfD = types.front() == Ty::F16;
-    s.halfC = types.back() == Ty::F16;
+    Ty d = types.front(), c = types.back(), sum = isDouble ? Ty::F64 : integer ? Ty::S32 : Ty::F32;
+    if ((d != sum && !(a == Ty::F16 && d == Ty::F16)) || (c != sum && !(a == Ty::F16 && c == Ty::F16)))
+      return refuse();
+    s.halfD = d == Ty::F16;
+    s.halfC = c == Ty::F16;
     std::vector<uint32_t> rows;
     uint8_t counts[4];
     for (size_t k = 0; k < 4; ++k) {
@@ -245,29 +259,28 @@ Status FunctionDecoder::wmma() {
           inst->operands[k].kind == Operand::Vector ? inst->operands[k].elements : std::vector<Operand>{inst->operands[k]};
       counts[k] = uint8_t(elements.size());
       for (const Operand &e : elements) {
-        auto r = k == 0 ? destination(e, Ty::B32) : row(e, Ty::B32);
+        auto r = k == 0 ? destination(e, isDouble ? Ty::F64 : Ty::B32) : row(e, isDouble ? Ty::F64 : Ty::B32);
         if (!r)
           return r.status();
         rows.push_back(*r);
       }
     }
-    uint32_t bits = s.a == MatrixType::TF32 ? 32 : s.a == MatrixType::S8 || s.a == MatrixType::U8 ? 8 : 16;
-    auto enough = [&](size_t k, uint32_t elements, uint32_t width) { return counts[k] * 32u >= elements / 32 * width; };
-    if (!enough(0, s.m * s.n, s.halfD ? 16 : 32) || !enough(1, s.m * s.k, bits) || !enough(2, s.n * s.k, bits) ||
-        !enough(3, s.m * s.n, s.halfC ? 16 : 32))
-      return wrong("too few registers for the shape");
+    for (size_t k = 0; k < 4; ++k)
+      if (uint32_t want = wmmaRegisters(s, "dabc"[k], k == 0 ? d : k == 3 ? c : a); counts[k] != want)
+        return wrong("operand " + std::to_string(k) + " needs " + std::to_string(want) + " registers, has " +
+                     std::to_string(counts[k]));
     s.dRegs = counts[0];
     s.aRegs = counts[1];
     s.bRegs = counts[2];
     s.cRegs = counts[3];
     uint32_t list = addList(rows);
-    Inst &out = emit(findExec("wmma.mma"), InstClass::Tensor, Kind::WarpSync);
+    Inst &out = emit(findExec(isDouble ? "wmma.mma.f64" : "wmma.mma"), InstClass::Tensor, Kind::WarpSync);
     out.imm = s.pack();
     out.list = list;
     out.e = members;
     InstInfo &info = program.infos.back();
     info.macs = uint32_t(s.m) * s.n * s.k;
-    info.tensorKind = bits == 8 ? 5 : bits == 32 ? 6 : s.halfD ? 2 : 1;
+    info.tensorKind = integer ? 5 : isDouble || a == Ty::TF32 ? 6 : s.halfD ? 2 : 1;
     return {};
   }
   std::string layout = oneOf({".row", ".col"});
@@ -278,19 +291,26 @@ Status FunctionDecoder::wmma() {
   bool store = op == ".store";
   const Operand &regs = inst->operands[store ? 1 : 0], &address = inst->operands[store ? 0 : 1];
   uint32_t nr = part == ".b" ? s.k : s.m, nc = part == ".a" ? s.k : s.n;
-  uint32_t bytes = type == Ty::TF32 ? 4 : bitsOf(type) / 8;
-  if (bytes == 0 || bytes > 4 || part.empty())
+  uint32_t bytes = bitsOf(type) / 8;
+  bool operand = part == ".a" || part == ".b", known;
+  if (operand)
+    matrixType(type, known);
+  else
+    known = type == Ty::F16 || type == Ty::F32 || type == Ty::S32 || type == Ty::F64;
+  if (!known || type == Ty::E4M3 || type == Ty::E5M2 || part.empty() || layout.empty() || store != (part == ".d") ||
+      (operand ? !shapeFits(type) : (s.k == 4) != (type == Ty::F64)))
     return refuse();
   std::vector<uint32_t> rows;
   std::vector<Operand> elements = regs.kind == Operand::Vector ? regs.elements : std::vector<Operand>{regs};
   for (const Operand &e : elements) {
-    auto r = store ? row(e, Ty::B32) : destination(e, Ty::B32);
+    Ty unit = type == Ty::F64 ? Ty::F64 : Ty::B32;
+    auto r = store ? row(e, unit) : destination(e, unit);
     if (!r)
       return r.status();
     rows.push_back(*r);
   }
-  if (rows.size() * 4 < nr * nc / 32 * bytes)
-    return wrong("too few registers for the shape");
+  if (uint32_t want = wmmaRegisters(s, part[1], type); rows.size() != want)
+    return wrong("the fragment has " + std::to_string(want) + " registers, found " + std::to_string(rows.size()));
   uint32_t stride = ~0u;
   if (inst->operands.size() == 3) {
     auto r = row(inst->operands[2], Ty::U32);

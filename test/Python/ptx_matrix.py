@@ -156,3 +156,51 @@ def ieee_special(a, b, c):
         seen |= x.kind != "number" or y.kind != "number"
         total = pn.add(total, pn.multiply(x, y))
     return total if seen and total.kind != "number" else None
+
+
+class Wmma:
+    """wmma on one tile: layouts of a, b and of c and d, and the space all four lie in."""
+
+    def __init__(self, m, n, k, d, a, c, layouts, space, mods=""):
+        self.m, self.n, self.k, self.d, self.a, self.b, self.c, self.mods = m, n, k, d, a, a, c, mods
+        self.layouts, self.space = layouts, space
+        satfinite = ".satfinite" if mods else ""
+        types = f"{d}.{c}" if a == "f16" else f"{d}.{a}.{a}.{c}"
+        self.shape = f"m{m}n{n}k{k}"
+        self.text = f"wmma.mma.sync.aligned.{layouts[0]}.{layouts[1]}.{self.shape}.{types}{satfinite}"
+
+    def extent(self, which):
+        return (self.k if which == "b" else self.m), (self.k if which == "a" else self.n)
+
+    def registers(self, which):
+        """The ISA's table of fragments: (count, bits)."""
+        t = getattr(self, which)
+        rows, columns = self.extent(which)
+        if t == "f16" and which in "ab":
+            return 8, 32
+        size = 64 if t == "f64" else 32
+        return rows * columns // 32 * width(t) // size, size
+
+    def address(self, which, row, column, pad):
+        """Element of the tile in memory, whose rows (or columns) are `pad` elements longer than the tile."""
+        rows, columns = self.extent(which)
+        layout = self.layouts[{"a": 0, "b": 1}.get(which, 2)]
+        return row * (columns + pad) + column if layout == "row" else column * (rows + pad) + row
+
+    def stride(self, which, pad):
+        rows, columns = self.extent(which)
+        return (columns if self.layouts[{"a": 0, "b": 1}.get(which, 2)] == "row" else rows) + pad
+
+
+def wmma_forms():
+    layouts = [("row", "col", "row"), ("col", "row", "col"), ("row", "row", "col"), ("col", "col", "row")]
+    spaces = ["global", "shared", "", "global"]
+    kinds = []
+    for shape in ((16, 16, 16), (32, 8, 16), (8, 32, 16)):
+        kinds += [(*shape, d, "f16", c, mods) for d in ("f16", "f32") for c in ("f16", "f32") for mods in ("", "satfinite")]
+        kinds += [(*shape, "f32", "bf16", "f32", "")]
+        kinds += [(*shape, "s32", t, "s32", mods) for t in ("s8", "u8") for mods in ("", "satfinite")]
+    kinds += [(16, 16, 8, "f32", "tf32", "f32", ""), (8, 8, 4, "f64", "f64", "f64", "")]
+    for i, (m, n, k, d, a, c, mods) in enumerate(kinds):
+        for j in range(4 if a in ("tf32", "f64", "bf16") else 2):
+            yield Wmma(m, n, k, d, a, c, layouts[(i + j) % 4], spaces[(i // 2 + 3 * j) % 4], mods)

@@ -149,3 +149,81 @@ def check_problem(chip, form, kind, a, b, c, got):
                 error = abs(FORMATS[form.d].decode(bits).exact - exact)
                 assert error <= bound, f"{at}: off by {float(error)}, the bound is {float(bound)}"
     assert checked > form.m * form.n // 2, f"{form.text} {kind}: {checked} outputs checked"
+
+
+WMMA = list(ptx_matrix.wmma_forms())
+PAD = 16  # elements between rows: 16-byte alignment of every type
+TILE = 8192  # bytes for each of d, a, b, c
+
+
+def wmma_kernel(name, form):
+    """Tiles a, b, c at 8192, 16384 and 24576 of a buffer, d at 0; through shared memory unless the space is global."""
+    lines = [f".visible .entry {name}(.param .u64 data)", "{", ".reg .b64 p, q, at, from; .reg .b32 i, n; .reg .b128 line; .reg .pred more;",
+             f".shared .align 256 .b8 tiles[{4 * TILE}];", "ld.param.u64 p, [data];"]
+    if form.space != "global":
+        lines += ["mov.u32 i, %tid.x; mov.u64 q, tiles;", "copy:", "mad.wide.u32 at, i, 16, p; ld.global.b128 line, [at];",
+                  "mad.wide.u32 at, i, 16, q; st.shared.b128 [at], line;",
+                  f"add.u32 i, i, 32; setp.lt.u32 more, i, {4 * TILE // 16}; @more bra copy;", "bar.warp.sync -1;"]
+        lines += ["mov.u64 from, q;" if form.space == "shared" else "cvta.shared.u64 from, q;"]
+    else:
+        lines += ["mov.u64 from, p;"]
+    space = f".{form.space}" if form.space else ""
+    names = {}
+    for which in "dabc":
+        count, bits = form.registers(which)
+        lines.append(f".reg .b{bits} {which}<{count}>;")
+        names[which] = "{" + ", ".join(f"{which}{i}" for i in range(count)) + "}"
+        t = getattr(form, which)
+        t = {"s32": "s32"}.get(t, t)
+        layout = form.layouts[{"a": 0, "b": 1}.get(which, 2)]
+        if which != "d":
+            lines.append(f"wmma.load.{which}.sync.aligned.{layout}.{form.shape}{space}.{t} {names[which]}, "
+                         f"[from+{'dabc'.index(which) * TILE}], {form.stride(which, PAD)};")
+    lines.append(f"{form.text} {names['d']}, {names['a']}, {names['b']}, {names['c']};")
+    lines.append(f"wmma.store.d.sync.aligned.{form.layouts[2]}.{form.shape}{space}.{form.d} [from], {names['d']}, {form.stride('d', PAD)};")
+    if form.space != "global":
+        lines += ["bar.warp.sync -1; mov.u32 i, %tid.x;", "back:", "mad.wide.u32 at, i, 16, q; ld.shared.b128 line, [at];",
+                  "mad.wide.u32 at, i, 16, p; st.global.b128 [at], line;",
+                  f"add.u32 i, i, 32; setp.lt.u32 more, i, {TILE // 16}; @more bra back;"]
+    return "\n".join(lines + ["ret;", "}"]) + "\n"
+
+
+def test_wmma():
+    """Every shape and type, layouts and spaces in turn, by the rule of sm_89."""
+    chip = "sm_89"
+    text = head(chip) + "".join(wmma_kernel(f"k{i}", f) for i, f in enumerate(WMMA))
+    with emulator.Session(text, chip=chip) as session:
+        for index, form in enumerate(WMMA):
+            rng = random.Random(index)
+            kind = "any" if form.mods and not is_integer(form.a) else "near"
+            a, b, c = problem(rng, form, kind)
+            data = np.zeros(4 * TILE, np.uint8)
+            for which, matrix in zip("abc", (a, b, c)):
+                size = width(getattr(form, which)) // 8
+                for row, values in enumerate(matrix):
+                    for column, value in enumerate(values):
+                        at = "dabc".index(which) * TILE + form.address(which, row, column, PAD) * size
+                        data[at:at + size] = list(value.to_bytes(size, "little"))
+            result = session.run(f"k{index}", 1, 32, [data])
+            assert result.faults == 0, f"{form.text}: {result.reports[:1]}"
+            size = width(form.d) // 8
+            got = [[int.from_bytes(bytes(data[form.address("d", r, n, PAD) * size:][:size]), "little") for n in range(form.n)]
+                   for r in range(form.m)]
+            check_wmma(chip, form, a, b, c, got)
+
+
+def check_wmma(chip, form, a, b, c, got):
+    a, b, c = ([[operand_value(t, x) for x in row] for row in matrix] for t, matrix in ((form.a, a), (form.b, b), (form.c, c)))
+    columns = list(zip(*b))
+    for row in range(form.m):
+        for column in range(form.n):
+            want, exact, bound = expected(chip, form, a[row], list(columns[column]), c[row][column])
+            bits, at = got[row][column], f"{form.text} {form.space} [{row}][{column}]"
+            if want is None:
+                assert abs(FORMATS[form.d].decode(bits).exact - exact) <= bound, at
+                continue
+            if form.mods and form.d in FORMATS:
+                fmt = FORMATS[form.d]
+                value = fmt.decode(want)
+                want = fmt.largest | want & fmt.sign if value.kind == "inf" else 0 if value.kind == "nan" else want
+            assert bits == want, f"{at}: got {bits:#x}, expected {want:#x}"

@@ -119,6 +119,14 @@ VITRIFY_INLINE u32 fragment(Warp &w, const u32 *rows, u32 at, u32 each, u32 byte
   return bytes == 4 ? v : v & ((1u << (8 * bytes)) - 1);
 }
 
+/// .satfinite: the largest finite number in place of an infinity, +0 in place of NaN.
+VITRIFY_INLINE u32 finishFloat(float v, const MmaShape &s) {
+  float most = s.halfD ? 65504.0f : std::numeric_limits<float>::max();
+  if (s.satfinite)
+    v = v != v ? 0.0f : v > most ? most : v < -most ? -most : v;
+  return s.halfD ? floatToHalf(v) : std::bit_cast<u32>(canon(v));
+}
+
 void wmmaMma(Warp &w, const Inst &i, u32 m) {
   MmaShape s = MmaShape::unpack(i.imm);
   const u32 *rows = w.program->lists.data() + i.list;
@@ -172,7 +180,7 @@ void wmmaMma(Warp &w, const Inst &i, u32 m) {
         sumTile(w, t, K, s.a, s.halfD, result);
         for (u32 r = 0; r < 16 && m0 + r < M; ++r)
           for (u32 c = 0; c < 8; ++c)
-            out[(m0 + r) * N + n0 + c] = s.halfD ? floatToHalf(result[c][r]) : std::bit_cast<u32>(canon(result[c][r]));
+            out[(m0 + r) * N + n0 + c] = finishFloat(result[c][r], s);
       }
   }
   for (u32 rest = m; rest; rest &= rest - 1) {
@@ -189,6 +197,20 @@ void wmmaMma(Warp &w, const Inst &i, u32 m) {
   }
 }
 
+void wmmaDouble(Warp &w, const Inst &i, u32 m) {
+  const u32 *rows = w.program->lists.data() + i.list; // d (2), a, b, c (2); 8 x 8 x 4
+  const double *a = R<double>(w, rows[2]), *b = R<double>(w, rows[3]);
+  alignas(64) double out[2][32];
+  for (u32 at = 0; at < 64; ++at) {
+    double sum = R<double>(w, rows[4 + at % 2])[at / 2];
+    for (u32 k = 0; k < 4; ++k)
+      sum = __builtin_fma(a[at / 8 * 4 + k], b[k * 8 + at % 8], sum);
+    out[at % 2][at / 2] = sum;
+  }
+  for (u32 e = 0; e < 2; ++e)
+    putEach<double>(w, rows[e], m, [&](u32 l) { return out[e][l]; });
+}
+
 constexpr OpEntry kOps[] = {
     {"ldmatrix.shared", &matrixMove<Area::Shared, false>}, {"ldmatrix.generic", &matrixMove<Area::Generic, false>},
     {"stmatrix.shared", &matrixMove<Area::Shared, true>}, {"stmatrix.generic", &matrixMove<Area::Generic, true>},
@@ -196,7 +218,7 @@ constexpr OpEntry kOps[] = {
     {"wmma.load.shared", &wmmaMove<Area::Shared, false>}, {"wmma.load.global", &wmmaMove<Area::Global, false>},
     {"wmma.load.generic", &wmmaMove<Area::Generic, false>}, {"wmma.store.shared", &wmmaMove<Area::Shared, true>},
     {"wmma.store.global", &wmmaMove<Area::Global, true>}, {"wmma.store.generic", &wmmaMove<Area::Generic, true>},
-    {"wmma.mma", &wmmaMma},
+    {"wmma.mma", &wmmaMma}, {"wmma.mma.f64", &wmmaDouble},
 };
 
 } // namespace

@@ -23,8 +23,6 @@ float sumGroup(const Tile &t, u32 m, u32 n, u32 k0, u32 end, const SumRule &rule
   s32 top = 2 * kNoExponent;
   for (u32 k = k0; k < end; ++k)
     top = std::max(top, t.ea[k][m] + t.eb[k][n]);
-  if (acc - acc != 0) // an f16 accumulator that has overflowed stays infinite
-    return acc;
   double c = acc;
   s32 ec = s32(std::bit_cast<u64>(c) >> 52 & 0x7ff) - 1023;
   s32 e = std::max(rule.lateAddend ? top : std::max(ec, top), leastExponent(rule));
