@@ -30,6 +30,16 @@ template <class T, bool Host, class F> VITRIFY_INLINE T update(u8 *p, F f) {
   }
 }
 
+constexpr auto addF32 = [](u32 a, u32 b) -> u32 {
+  return std::bit_cast<u32>(canon(std::bit_cast<float>(a) + std::bit_cast<float>(b)));
+};
+/// In global memory f32 additions flush subnormal operands and results, in shared memory they do not (PTX ISA, atom).
+constexpr auto addF32Flushing = [](u32 a, u32 b) -> u32 {
+  return std::bit_cast<u32>(finish<true, false>(flush(std::bit_cast<float>(a)) + flush(std::bit_cast<float>(b))));
+};
+template <auto F, Area A> constexpr auto inArea = F;
+template <> constexpr auto inArea<addF32, Area::Global> = addF32Flushing;
+
 template <Area S, class T, auto F> void atom(Warp &w, const Inst &i, u32 m) {
   WarpAccess acc;
   acc.access = Access::Atomic;
@@ -49,7 +59,7 @@ template <Area S, class T, auto F> void atom(Warp &w, const Inst &i, u32 m) {
           if constexpr (requires { F(b, b, c); })
             return F(value, b, c);
           else
-            return F(value, b);
+            return inArea<F, A>(value, b);
         });
         if (rows[k] != ~0u)
           R<T>(w, rows[k])[l] = old;
@@ -94,10 +104,6 @@ template <class T> constexpr auto minimum = [](T a, T b) -> T { return a < b ? a
 template <class T> constexpr auto maximum = [](T a, T b) -> T { return a > b ? a : b; };
 constexpr auto increment = [](u32 a, u32 b) -> u32 { return a >= b ? 0 : a + 1; };
 constexpr auto decrement = [](u32 a, u32 b) -> u32 { return a == 0 || a > b ? b : a - 1; };
-constexpr auto addF32 = [](u32 a, u32 b) -> u32 {
-  return std::bit_cast<u32>(canon(std::bit_cast<float>(a) + std::bit_cast<float>(b)));
-};
-// Global f32 additions flush subnormals only without .noftz on old chips; since sm_90's description they are kept.
 constexpr auto addF64 = [](u64 a, u64 b) -> u64 {
   return std::bit_cast<u64>(std::bit_cast<double>(a) + std::bit_cast<double>(b));
 };
