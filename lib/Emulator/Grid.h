@@ -106,6 +106,8 @@ RunResult runWarp(Warp &warp, int64_t slice);
 // Sync.cpp
 /// A group of `warp` reached a barrier instruction. True if it may go on at once.
 bool arriveBarrier(Warp &warp, Group &group, const Inst &inst, uint32_t mask);
+/// barrier.cluster.arrive by the lanes of `mask`; clusters have one block.
+void arriveCluster(Warp &warp, const Inst &inst, uint32_t mask);
 /// After threads of the block have exited.
 void recheckBarriers(Cta &cta);
 /// All groups of the warp wait: aligned barriers that only a part reached arrive by part, and are reported.

@@ -560,8 +560,29 @@ RunResult runWarp(Warp &w, int64_t slice) {
         ++pc;
         break;
       case Kind::ClusterBarrier:
-        // Clusters of one block: every thread of the block takes part.
-        ++pc;
+        if (!i.aux) {
+          if (m)
+            arriveCluster(w, i, m);
+          ++pc;
+          break;
+        }
+        if (!(m & w.clusterPending)) {
+          ++pc;
+          break;
+        }
+        if (m != mask) {
+          Group skip = *group;
+          skip.mask = mask & ~m;
+          skip.pc = pc + 1;
+          skip.lastRun = w.ticks;
+          w.groups.push_back(std::move(skip));
+          group = &w.groups[w.current];
+          group->mask = m;
+        }
+        leave(pc);
+        ++worker.barrierWaits;
+        group->state = Group::AtCluster;
+        running = false;
         break;
       case Kind::Trap:
         if (m) {

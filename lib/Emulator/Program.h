@@ -137,6 +137,7 @@ struct Program {
   uint32_t localBytes = 0;           ///< per thread, without alloca
   uint32_t dynamicSharedBegin = 0;   ///< where dynamic shared memory starts
   bool usesAlloca = false;
+  std::vector<std::pair<uint64_t, uint64_t>> constantRanges; ///< where .const variables lie
   uint32_t ccRow = 0;                ///< the carry flag, a mask
   std::unordered_map<std::string, uint64_t> globals;      ///< variable to address
   std::unordered_map<std::string, uint32_t> moduleShared; ///< module-level .shared to offset

@@ -135,7 +135,45 @@ bool arriveBarrier(Warp &w, Group &group, const Inst &i, uint32_t mask) {
   return true;
 }
 
+namespace {
+void completeCluster(Cta &cta) {
+  uint32_t arrived = 0;
+  for (const Warp &w : cta.warps)
+    arrived += uint32_t(std::popcount(w.clusterPending));
+  if (!arrived || arrived + cta.exited < cta.threads)
+    return;
+  std::vector<uint32_t> ids;
+  std::vector<std::pair<Warp *, uint32_t>> all;
+  for (Warp &w : cta.warps) {
+    if (w.clusterPending)
+      ids.push_back(w.id);
+    w.clusterPending = 0;
+    // Threads that wait later have arrived already: they learn of the others now.
+    if (w.alive)
+      all.emplace_back(&w, w.alive);
+    for (Group &g : w.groups)
+      if (g.state == Group::AtCluster) {
+        g.state = Group::Ready;
+        ++g.pc;
+        g.lastRun = w.ticks;
+      }
+  }
+  raceBarrier(cta, ids, all);
+  cta.changed = true;
+}
+} // namespace
+
+void arriveCluster(Warp &w, const Inst &i, uint32_t mask) {
+  if (uint32_t twice = w.clusterPending & mask)
+    raise(w, i, uint32_t(std::countr_zero(twice)), FaultKind::InvalidBarrier, Space::None, 0, 0,
+          "the thread arrived at the cluster barrier before and has not waited");
+  w.clusterPending |= mask;
+  raceRelease(w);
+  completeCluster(*w.cta);
+}
+
 void recheckBarriers(Cta &cta) {
+  completeCluster(cta);
   for (uint32_t id = 0; id < 16; ++id)
     if (cta.barriers[id].inUse && isComplete(cta, cta.barriers[id], id))
       complete(cta, id);
@@ -185,7 +223,9 @@ std::string describeWaits(const Cta &cta) {
         char address[32];
         snprintf(address, sizeof address, "0x%llx", static_cast<unsigned long long>(g.waitAddress));
         out += std::string(" at the mbarrier at shared address ") + address;
-      } else if (g.state == Group::AtWarpSync)
+      } else if (g.state == Group::AtCluster)
+        out += " at the cluster barrier";
+      else if (g.state == Group::AtWarpSync)
         out += " for other lanes of the warp";
       else
         out += " running";

@@ -100,6 +100,7 @@ struct Warp {
   std::vector<std::vector<uint8_t>> saved; ///< recursion
   AsyncCopyState async;
   uint32_t stackTop[32] = {}; ///< alloca
+  uint32_t clusterPending = 0; ///< lanes that arrived at the cluster barrier's phase, which is not over
   alignas(64) uint32_t laneSync[32] = {}; ///< race: this warp's clock at the lane's last warp-level synchronisation
   uint32_t clock = 1;       ///< race: this warp's own clock
   std::vector<uint32_t> seen;     ///< race: clocks of the block's warps that happened before

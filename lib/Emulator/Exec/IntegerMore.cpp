@@ -275,8 +275,14 @@ void cvtaTo(Warp &w, const Inst &i, u32 m) {
 void isspacep(Warp &w, const Inst &i, u32 m) {
   const u64 *a = R<u64>(w, i.a);
   u32 r = 0;
-  for (u32 l = 0; l < 32; ++l)
-    r |= u32(!i.aux && (a[l] >> 56) == i.imm) << l;
+  // Constants lie in global memory here and are told apart by their places.
+  for (u32 l = 0; l < 32; ++l) {
+    bool constant = false;
+    if (i.imm == 0)
+      for (auto [begin, end] : w.program->constantRanges)
+        constant |= a[l] >= begin && a[l] < end;
+    r |= u32((a[l] >> 56) == i.imm && constant == bool(i.aux)) << l;
+  }
   setPred(w, i.d, m, r);
 }
 void nop(Warp &, const Inst &, u32) {}
