@@ -276,12 +276,18 @@ Status FunctionDecoder::atomic() {
     return space.status();
   eatCacheHints();
   bool noftz = has(".noftz");
-  (void)noftz;
   std::string op = oneOf({".and", ".or", ".xor", ".cas", ".exch", ".add", ".inc", ".dec", ".min", ".max"});
   std::string vector = oneOf({".v2", ".v4", ".v8"});
   Ty type = typeModifier();
   if (op.empty() || type == Ty::None)
     return wrong("needs an operation and a type");
+  bool half = type == Ty::F16 || type == Ty::F16x2 || type == Ty::BF16 || type == Ty::BF16x2;
+  if (half != noftz)
+    return wrong(half ? "needs .noftz" : ".noftz is for 16-bit floats");
+  if (!vector.empty() && (!isFloat(type) || type == Ty::F64 || (*space != Space::Global && *space != Space::Generic)))
+    return refuse("vectors are of f32 or 16-bit floats in global memory");
+  if (vector.empty() && half && op != ".add")
+    return refuse("only as a vector");
   VITRIFY_RETURN_IF_ERROR(finishModifiers());
   size_t sources = op == ".cas" ? 2 : 1;
   size_t first = isRed ? 0 : 1;

@@ -158,8 +158,6 @@ def mbarrier_programs(before, after, exchange, swapped):
             for wait in (f"mbarrier.test_wait{space}.b64 %p2, [%l1], %l2;", f"mbarrier.try_wait{space}.b64 %p2, [%l1], %l2;",
                          f"mbarrier.test_wait.parity{space}.b64 %p2, [%l1], 0;", f"mbarrier.try_wait.parity.acquire.cta{space}.b64 %p2, [%l1], 0;",
                          f"mbarrier.try_wait{space}.b64 %p2, [%l1], %l2, 1000;"):
-                if "complete_tx" in arrive and space == "":
-                    continue
                 body = start.replace("COUNT", str(count)) + arrive + f"again: {wait} @!%p2 bra again;" + after
                 yield Program(f"mbarrier {space} {name} {wait}", body, swapped, threads=64, declarations=exchange)
         yield Program(f"mbarrier.pending_count{space}", f"{point} mbarrier.init{space}.b64 [%l1], 5; mbarrier.arrive{space}.b64 %l2, [%l1]; mbarrier.arrive{space}.b64 %l3, [%l1], 2;"

@@ -545,6 +545,15 @@ def convert_forms():
                     x &= mask(w)
                     return (signed(x, w) if d[0] == "s" else x) & mask(max(w, 16))
                 yield Form(f"cvt{sat}.{d}.{s}", register(d), [register(s)], whole)
+            # Registers may be wider than both types.
+            wide, wider = ("64", "64") if max(width(d), width(s)) > 16 else ("32", "64")
+            for source, dest in ((wide, register(d)), (register(s), wide), (wider, wider)):
+                def through(a, d=d, s=s, dest=dest):
+                    x = a & mask(width(s))
+                    x = (signed(x, width(s)) if s[0] == "s" else x) & mask(width(d))
+                    return (signed(x, width(d)) if d[0] == "s" else x) & mask(int(dest))
+                if int(source) >= width(s) and int(dest) >= width(d):
+                    yield Form(f"cvt.{d}.{s}", dest, [source], through)
         for s in FLOATS:
             for r in INTEGRAL:
                 for z in (("", ".ftz") if s == "f32" else ("",)):
@@ -628,8 +637,6 @@ def small_forms():
         w = fmt.bits
         for relu in ("", ".relu"):
             for source in ("f32", "f16x2", "bf16x2"):
-                if source == "bf16x2" or (fmt is E2M1 and source != "f32"):
-                    continue  # not in the ISA 9.0 for these
                 def narrow(x, fmt=fmt, source=source, relu=relu):
                     bits = fmt.encode(FORMATS[source.removesuffix("x2")].decode(x), "rn", True) if x is not None else 0
                     v = FORMATS[source.removesuffix("x2")].decode(x)
@@ -640,7 +647,7 @@ def small_forms():
                     yield Form(f"cvt.rn.satfinite{relu}.{fmt.name}x2.f32", "8" if w == 4 else "16", ["32", "32"],
                                lambda a, b, n=narrow, w=w: n(a) << w | n(b), kinds=["f32", "f32"], zeros=fmt.name + "x2" if relu else None)
                 else:
-                    yield Form(f"cvt.rn.satfinite{relu}.{fmt.name}x2.{source}", "16", ["32"],
+                    yield Form(f"cvt.rn.satfinite{relu}.{fmt.name}x2.{source}", "8" if w == 4 else "16", ["32"],
                                lambda a, n=narrow, w=w: n(a >> 16) << w | n(a & 0xFFFF), kinds=[source], zeros=fmt.name + "x2" if relu else None)
             def widen(a, fmt=fmt, w=w, relu=relu):
                 out = 0

@@ -278,7 +278,7 @@ def float_atomic_programs():
         fmt = formats[element]
         w = fmt.bits * (2 if t.endswith("x2") else 1)
         for named, space in (("global", "global"), ("shared", "shared"), ("", "global"), ("", "shared")):
-            if count > 1 and (named, space) != ("global", "global"):
+            if count > 1 and space != "global":
                 continue
             listed, results = ([f"{ {16: '%h', 32: '%r', 64: '%l'}[w]}{i}" for i in range(first, first + count)] for first in (8, 18))
             generic = "cvta.shared.u64 %l4, %at;" if not named and space == "shared" else "mov.b64 %l4, %at;"
@@ -288,8 +288,7 @@ def float_atomic_programs():
             stores = "".join(f"st.global.b{w} [%out+{48 + i * w // 8}], {n};" for i, n in enumerate(results))
             vector = f".v{count}" if count > 1 else ""
             dest = f".{named}" if named else ""
-            # A vector's modifiers come in another order.
-            middle = f"{vector}.{t}.{op}{noftz}" if count > 1 and False else f".{op}{noftz}{vector}.{t}"
+            middle = f".{op}{noftz}{vector}.{t}"
 
             def result(_, data, op=op, fmt=fmt, total=count * w // fmt.bits, size=fmt.bits // 8, span=count * w // 8, space=space, returns=True):
                 out = bytearray(data)

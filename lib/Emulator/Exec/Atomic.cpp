@@ -132,10 +132,6 @@ constexpr auto maxBf = [](u16 a, u16 b) -> u16 { return minMax16<true, getBf>(a,
       {"atom." space ".add.f32", &atom<S, u32, addF32>}, {"atom." space ".add.f64", &atom<S, u64, addF64>},            \
       {"atom." space ".add.f16", &atom<S, u16, addF16>}, {"atom." space ".add.bf16", &atom<S, u16, addBf16>},          \
       {"atom." space ".add.f16x2", &atom<S, u32, pair<addF16>>}, {"atom." space ".add.bf16x2", &atom<S, u32, pair<addBf16>>}, \
-      {"atom." space ".min.f16", &atom<S, u16, minF16>}, {"atom." space ".max.f16", &atom<S, u16, maxF16>},            \
-      {"atom." space ".min.bf16", &atom<S, u16, minBf>}, {"atom." space ".max.bf16", &atom<S, u16, maxBf>},            \
-      {"atom." space ".min.f16x2", &atom<S, u32, pair<minF16>>}, {"atom." space ".max.f16x2", &atom<S, u32, pair<maxF16>>}, \
-      {"atom." space ".min.bf16x2", &atom<S, u32, pair<minBf>>}, {"atom." space ".max.bf16x2", &atom<S, u32, pair<maxBf>>}, \
       {"atom." space ".and.u32", &atom<S, u32, bitAnd<u32>>}, {"atom." space ".and.u64", &atom<S, u64, bitAnd<u64>>},  \
       {"atom." space ".or.u32", &atom<S, u32, bitOr<u32>>}, {"atom." space ".or.u64", &atom<S, u64, bitOr<u64>>},      \
       {"atom." space ".xor.u32", &atom<S, u32, bitXor<u32>>}, {"atom." space ".xor.u64", &atom<S, u64, bitXor<u64>>},  \
@@ -151,8 +147,18 @@ constexpr auto maxBf = [](u16 a, u16 b) -> u16 { return minMax16<true, getBf>(a,
     "atom." space ".max.s64", &atom<S, s64, maximum<s64>>                                                              \
   }
 
+// Vectors alone have them, and vectors lie in global memory.
+#define HALF_MINMAX(space, S)                                                                                          \
+  {"atom." space ".min.f16", &atom<S, u16, minF16>}, {"atom." space ".max.f16", &atom<S, u16, maxF16>},                \
+      {"atom." space ".min.bf16", &atom<S, u16, minBf>}, {"atom." space ".max.bf16", &atom<S, u16, maxBf>},            \
+      {"atom." space ".min.f16x2", &atom<S, u32, pair<minF16>>}, {"atom." space ".max.f16x2", &atom<S, u32, pair<maxF16>>}, \
+      {"atom." space ".min.bf16x2", &atom<S, u32, pair<minBf>>}, {                                                     \
+    "atom." space ".max.bf16x2", &atom<S, u32, pair<maxBf>>                                                            \
+  }
+
 constexpr OpEntry kOps[] = {
     ATOMS("global", Area::Global), ATOMS("shared", Area::Shared), ATOMS("generic", Area::Generic),
+    HALF_MINMAX("global", Area::Global), HALF_MINMAX("generic", Area::Generic),
 };
 
 } // namespace

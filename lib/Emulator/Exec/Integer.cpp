@@ -91,7 +91,6 @@ void predOr(Warp &w, const Inst &i, u32 m) { setPred(w, i.d, m, pred(w, i.a) | p
 void predXor(Warp &w, const Inst &i, u32 m) { setPred(w, i.d, m, pred(w, i.a) ^ pred(w, i.b)); }
 void predNot(Warp &w, const Inst &i, u32 m) { setPred(w, i.d, m, ~pred(w, i.a)); }
 void predMov(Warp &w, const Inst &i, u32 m) { setPred(w, i.d, m, pred(w, i.a)); }
-void predImm(Warp &w, const Inst &i, u32 m) { setPred(w, i.d, m, i.imm ? ~0u : 0u); }
 
 struct Pair128 { u64 lo, hi; };
 void mov128(Warp &w, const Inst &i, u32 m) {
@@ -157,7 +156,7 @@ constexpr OpEntry kOps[] = {
     {"sad.u32", &tri<u32, u32, u32, u32, sad<u32>>}, {"sad.s32", &tri<s32, s32, s32, s32, sad<s32>>},
     {"sad.u64", &tri<u64, u64, u64, u64, sad<u64>>}, {"sad.s64", &tri<s64, s64, s64, s64, sad<s64>>},
     {"and.pred", &predAnd}, {"or.pred", &predOr}, {"xor.pred", &predXor}, {"not.pred", &predNot},
-    {"mov.pred", &predMov}, {"mov.predimm", &predImm}, {"mov.128", &mov128},
+    {"mov.pred", &predMov}, {"mov.128", &mov128},
     {"selp.16", &selp<u16>}, {"selp.32", &selp<u32>}, {"selp.64", &selp<u64>},
     {"slct.16.s32", &slctS32<u16>}, {"slct.32.s32", &slctS32<u32>}, {"slct.64.s32", &slctS32<u64>},
     {"slct.16.f32", &slctF32<u16, false>}, {"slct.32.f32", &slctF32<u32, false>}, {"slct.64.f32", &slctF32<u64, false>},

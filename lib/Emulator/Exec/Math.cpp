@@ -49,30 +49,32 @@ VITRIFY_INLINE u64 nextRandom(Warp &w) {
   x ^= x << 17;
   return w.random = x ? x : 0x9e3779b97f4a7c15;
 }
-/// Moves finite results by up to 0.45 of the bounds: two roundings take up to half of a bound of 2^-22. Results whose
-/// bound is one unit in the last place (rcp, sqrt) have no room and stay.
-template <class T> VITRIFY_INLINE void perturbRow(Warp &w, u32 d, u32 m, double relative, double absolute) {
-  T *out = R<T>(w, d);
-  for (u32 rest = m; rest; rest &= rest - 1) {
-    u32 l = std::countr_zero(rest);
-    double r = double(s64(nextRandom(w))) * 0x1p-63;
-    if (std::isfinite(out[l]) && out[l] != 0)
-      out[l] = T(double(out[l]) * (1 + r * relative * 0.45) + r * absolute * 0.45);
-  }
+/// A result before its rounding, moved by up to 0.9 of what the ISA's bounds leave beside that rounding (2^-24).
+VITRIFY_INLINE float perturbed(Warp &w, double value, double relative, double absolute) {
+  double r = double(s64(nextRandom(w))) * 0x1p-63 * 0.9;
+  double room = std::fabs(value) * (relative - 0x1p-24 > 0 ? relative - 0x1p-24 : 0) + absolute;
+  return std::isfinite(value) && value != 0 ? float(value + r * room) : float(value);
 }
 
-/// F maps a float (as a double) to a double; Rel and Abs are the ISA's bounds as powers of two (0: none).
-template <auto F, bool Ftz, int Rel, int Abs> void approx(Warp &w, const Inst &i, u32 m) {
+/// F maps a float (as a double) to a double; Rel and Abs are the ISA's bounds as tenths of powers of two (0: none).
+template <auto F, bool Ftz, int Rel, int Abs, bool Each> void approxOf(Warp &w, const Inst &i, u32 m) {
   const float *a = R<float>(w, i.a);
-  put<float>(w, i.d, m, [&](u32 l) { return finish<Ftz, false>(float(F(double(input<Ftz>(a[l]))))); });
-  if (w.perturb)
-    perturbRow<float>(w, i.d, m, Rel ? std::ldexp(1.0, Rel) : 0, Abs ? std::ldexp(1.0, Abs) : 0);
+  if (w.perturb) {
+    double relative = Rel ? std::exp2(Rel / 10.0) : 0, absolute = Abs ? std::exp2(Abs / 10.0) * 0.5 : 0;
+    putEach<float>(w, i.d, m, [&](u32 l) {
+      return finish<Ftz, false>(perturbed(w, F(double(input<Ftz>(a[l]))), relative, absolute));
+    });
+  } else if constexpr (Each) {
+    putEach<float>(w, i.d, m, [&](u32 l) { return finish<Ftz, false>(float(F(double(input<Ftz>(a[l]))))); });
+  } else {
+    put<float>(w, i.d, m, [&](u32 l) { return finish<Ftz, false>(float(F(double(input<Ftz>(a[l]))))); });
+  }
+}
+template <auto F, bool Ftz, int Rel, int Abs> void approx(Warp &w, const Inst &i, u32 m) {
+  approxOf<F, Ftz, Rel, Abs, false>(w, i, m);
 }
 template <auto F, bool Ftz, int Rel, int Abs> void approxEach(Warp &w, const Inst &i, u32 m) {
-  const float *a = R<float>(w, i.a);
-  putEach<float>(w, i.d, m, [&](u32 l) { return finish<Ftz, false>(float(F(double(input<Ftz>(a[l]))))); });
-  if (w.perturb)
-    perturbRow<float>(w, i.d, m, Rel ? std::ldexp(1.0, Rel) : 0, Abs ? std::ldexp(1.0, Abs) : 0);
+  approxOf<F, Ftz, Rel, Abs, true>(w, i, m);
 }
 constexpr auto ex2 = [](double x) { return x != x ? x : exp2Poly(x); };
 constexpr auto rcp = [](double x) { return 1.0 / x; };
@@ -98,8 +100,11 @@ template <bool Ftz, bool Full> void divApprox(Warp &w, const Inst &i, u32 m) {
     }
     return finish<Ftz, false>(q);
   });
-  if (w.perturb)
-    perturbRow<float>(w, i.d, m, 0x1p-22, 0);
+  if (w.perturb) {
+    float *d = R<float>(w, i.d);
+    for (u32 rest = m; rest; rest &= rest - 1) // the quotient is rounded already: half of the bound is left
+      d[std::countr_zero(rest)] = finish<Ftz, false>(perturbed(w, d[std::countr_zero(rest)], 0x1p-23, 0));
+  }
 }
 
 // f64: rcp.approx.ftz and rsqrt.approx(.ftz) use the upper 32 bits only; ours are exact to the format.
@@ -151,10 +156,10 @@ void timerHi(Warp &w, const Inst &i, u32 m) {
   {name ".approx.f32", &kind<F, false, Rel, Abs>}, { name ".approx.ftz.f32", &kind<F, true, Rel, Abs> }
 
 constexpr OpEntry kOps[] = {
-    APPROX("ex2", ex2, approx, -22, 0), APPROX("rcp", rcp, approx, 0, 0), APPROX("rsqrt", rsqrt, approx, -22, 0),
-    APPROX("sqrt", sqrtOf, approx, 0, 0), {"tanh.approx.f32", &approx<tanhOf, false, -11, 0>},
-    APPROX("lg2", lg2, approxEach, -22, 0), APPROX("sin", sinOf, approxEach, 0, -20),
-    APPROX("cos", cosOf, approxEach, 0, -20),
+    APPROX("ex2", ex2, approx, -220, 0), APPROX("rcp", rcp, approx, -230, 0), APPROX("rsqrt", rsqrt, approx, -229, 0),
+    APPROX("sqrt", sqrtOf, approx, -230, 0), {"tanh.approx.f32", &approx<tanhOf, false, -110, 0>},
+    APPROX("lg2", lg2, approxEach, -220, 0), APPROX("sin", sinOf, approxEach, 0, -205),
+    APPROX("cos", cosOf, approxEach, 0, -209),
     {"div.approx.f32", &divApprox<false, false>}, {"div.approx.ftz.f32", &divApprox<true, false>},
     {"div.full.f32", &divApprox<false, true>}, {"div.full.ftz.f32", &divApprox<true, true>},
     {"rcp.approx.ftz.f64", &un<double, double, rcp64>}, {"rsqrt.approx.f64", &un<double, double, rsqrt64>},
