@@ -2,9 +2,9 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
-// Turns one parsed function into Inst's. Decode.cpp: order, rows, constants;
-// DecodeArith.cpp, DecodeMemory.cpp, DecodeControl.cpp, DecodeMatrix.cpp: the
-// families. Every modifier must be consumed: what is left over is refused.
+// Turns parsed functions into Inst's. DecodeModule.cpp: the whole; Decode.cpp:
+// one function's order, rows, constants; the others: families. Every modifier
+// must be consumed: what is left over is refused.
 //===----------------------------------------------------------------------===//
 #pragma once
 
@@ -14,6 +14,9 @@
 #include <set>
 
 namespace vitrify::emulator {
+
+/// Marks rows of the head (constants, special registers) until all functions are known.
+inline constexpr uint32_t kHead = 0x80000000u;
 
 /// State common to all functions of a module.
 struct ModuleDecoder {
@@ -39,6 +42,10 @@ struct UseDef {
   std::vector<uint32_t> uses, defs;
 };
 UseDef usesAndDefs(const Instruction &inst);
+
+/// Parts of executors' keys: "u32" (which .b32 is too), and "32".
+std::string typeName(Ty type);
+std::string widthName(Ty type);
 
 /// Rows of one function's registers, from liveness.
 struct RowPlan {

@@ -133,32 +133,38 @@ void raise(Warp &w, const Inst &i, unsigned lane, FaultKind kind, Space space, u
   }
 }
 
-void checkRegisters(Warp &w, const Inst &i, uint32_t mask) {
+namespace {
+/// Some register that the instruction reads was not written.
+void reportRegisters(Warp &w, const Inst &i, uint32_t mask) {
   const InstInfo &info = w.program->infos[pcOf(w, i)];
   const DecodedFunction &fn = w.program->functions[info.function];
-  if (!info.source)
-    return;
-  auto find = [&](uint32_t reg) -> const TrackedRegister * {
-    for (const TrackedRegister &t : fn.tracked)
-      if (t.reg == reg)
-        return &t;
-    return nullptr;
-  };
-  UseDef sets = usesAndDefs(*info.source);
-  if (w.checksInit)
-    for (uint32_t r : sets.uses)
-      if (const TrackedRegister *t = find(r)) {
-        // The guard is read by all lanes that came here.
-        uint32_t readers = r == info.source->guard ? w.active : mask;
-        if (uint32_t unset = readers & ~*row<uint32_t>(w, t->initRow)) {
-          raise(w, i, uint32_t(std::countr_zero(unset)), FaultKind::UninitialisedRegister, Space::None, 0,
-                std::max(1u, bitsOf(fn.parsed->registers[r].type) / 8), "register " + t->name + " was not written");
-          *row<uint32_t>(w, t->initRow) |= unset; // once a lane
-        }
+  for (uint32_t r : usesAndDefs(*info.source).uses)
+    for (const TrackedRegister &t : fn.tracked) {
+      // The guard is read by all lanes that came here.
+      uint32_t readers = r == info.source->guard ? w.active : mask;
+      uint32_t unset = t.reg == r ? readers & ~*row<uint32_t>(w, t.initRow) : 0;
+      if (unset) {
+        raise(w, i, uint32_t(std::countr_zero(unset)), FaultKind::UninitialisedRegister, Space::None, 0,
+              std::max(1u, bitsOf(fn.parsed->registers[r].type) / 8), "register " + t.name + " was not written");
+        *row<uint32_t>(w, t.initRow) |= unset; // once a lane
       }
-  for (uint32_t r : sets.defs)
-    if (const TrackedRegister *t = find(r))
-      *row<uint32_t>(w, t->initRow) |= mask;
+    }
+}
+} // namespace
+
+void checkRegisters(Warp &w, const Inst &i, uint32_t mask) {
+  const uint32_t *list = w.program->tracked.data() + w.program->infos[pcOf(w, i)].tracked;
+  uint32_t uses = *list & 0xffff, defs = *list >> 16;
+  ++list;
+  if (w.checksInit) {
+    uint32_t unset = 0;
+    for (uint32_t k = 0; k < uses; ++k)
+      unset |= (list[k] & 1 ? w.active : mask) & ~*row<uint32_t>(w, list[k] & ~1u);
+    if (unset) [[unlikely]]
+      reportRegisters(w, i, mask);
+  }
+  for (uint32_t k = uses; k < uses + defs; ++k)
+    *row<uint32_t>(w, list[k]) |= mask;
 }
 
 } // namespace vitrify::emulator

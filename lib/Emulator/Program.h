@@ -77,6 +77,7 @@ struct InstInfo {
   uint32_t function = 0;
   uint32_t priority = 0; ///< of its block: a lower one runs first, so that paths meet at post-dominators
   uint32_t macs = 0;     ///< tensor multiply-adds of a warp instruction
+  uint32_t tracked = 0;  ///< index in Program::tracked, 0 for none
   uint8_t tensorKind = 0;///< 1 f16, 2 f16 with f16 sums, 3 f8, 4 f8 with f16 sums, 5 i8, 6 other
 };
 
@@ -127,6 +128,9 @@ struct Program {
   std::vector<Inst> code;
   std::vector<InstInfo> infos;       ///< one an instruction
   std::vector<uint32_t> lists;       ///< row offsets of vectors and fragments
+  /// By instruction: uses | definitions << 16, then the rows that say which lanes of tracked registers were written. The
+  /// last bit of a use marks the guard.
+  std::vector<uint32_t> tracked;
   std::vector<DecodedFunction> functions;
   std::unordered_map<std::string, uint32_t> functionIndex;
   std::vector<CallSite> calls;

@@ -49,7 +49,7 @@ double seconds(const Loop &loop, Device &device, uint64_t buffer, uint32_t itera
     text += "mad.lo.u32 %r" + n + ", %r3, " + std::to_string(2654435761u + 2 * unsigned(i)) + ", 77; and.b32 %r" + n +
             ", %r" + n + ", 0xbfbfbfbf; cvt.rn.f32.u32 %f" + n + ", %r3;\n";
   }
-  text += "st.shared.u32 [%r6], %r3;\n";
+  text += "st.shared.u32 [%r6], %r3; setp.lt.u32 %p2, %r3, 1024;\n";
   text += "LOOP:\n" + repeat(loop.body, 8) + "add.u32 %r2, %r2, 1; setp.lt.u32 %p1, %r2, %r1; @%p1 bra LOOP;\n"
           "add.f32 %f8, %f8, %f9; st.global.f32 [%rd3], %f8; st.global.u32 [%rd3], %r8;\nret;\n}\n";
   auto module = Module::parse(text, loop.name);
@@ -81,6 +81,7 @@ int main(int argc, char **argv) {
   const Loop loops[] = {
       {"fma.f32", "fma.rn.f32 %f8, %f9, %f10, %f8; fma.rn.f32 %f11, %f9, %f10, %f11;\n", 16, "instr"},
       {"integer", "add.s32 %r8, %r8, %r9; xor.b32 %r10, %r10, %r8;\n", 16, "instr"},
+      {"guarded", "@%p2 add.u32 %r30, %r8, %r9; @%p2 xor.b32 %r31, %r30, %r9;\n", 16, "instr"},
       {"ld/st.shared", "ld.shared.u32 %r8, [%r6]; st.shared.u32 [%r6], %r8;\n", 16, "instr"},
       {"ld/st.global", "ld.global.u32 %r8, [%rd3]; st.global.u32 [%rd3], %r8;\n", 16, "instr"},
       {"mma f16", "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%f8,%f9,%f10,%f11}, {%r8,%r9,%r10,%r11}, {%r12,%r13}, {%f8,%f9,%f10,%f11};\n", 8 * 2048.0 / 32, "MAC"},
