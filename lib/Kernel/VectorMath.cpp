@@ -243,6 +243,16 @@ Value vitrify::buildExpNonPositive(LaneBuilder &b, Value x, MathMode mode) {
   return scaleByPower(b, b.add(e.q, b.splat(1.0f)), e.n);
 }
 
+Value vitrify::buildExp2NonPositive(LaneBuilder &b, Value x) {
+  static constexpr float kExp2[] = {0.999928057f, 0.693261027f, 0.242611334f, 0.0551715381f};
+  constexpr float kMagic = 12582912.0f;
+  Value clamped = b.max(b.splat(-126.0f), x); // NaN passes
+  Value shifted = b.add(clamped, b.splat(kMagic));
+  Value fraction = b.sub(clamped, b.sub(shifted, b.splat(kMagic)));
+  Value exponent = arith::ShLIOp::create(b, b.toBits(shifted), b.splatI32(23));
+  return b.fromBits(arith::AddIOp::create(b, b.toBits(polynomial(b, fraction, kExp2)), exponent));
+}
+
 Value vitrify::buildTanh(LaneBuilder &b, Value x, MathMode mode) {
   // expm1(2 a) / (expm1(2 a) + 2) with a = |x|: exact for small a, because 2^n - 1 is 0 there.
   Value one = b.splat(1.0f);

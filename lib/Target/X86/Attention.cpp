@@ -14,6 +14,7 @@
 #include "Segments.h"
 
 #include <limits>
+#include <numbers>
 
 using namespace mlir;
 using namespace vitrify;
@@ -197,7 +198,11 @@ void Emitter::emitScores(int64_t vectors, Value panel, Value firstKey, Value cou
 
 /// Scores to probabilities, in place or as pairs; leaves in `factors` by what earlier sums must be multiplied.
 void Emitter::emitSoftmax(const Work &work, int64_t vectors, Value query, Value firstKey, Value count) {
-  Value scale = b.splat(float(op.getScale().convertToDouble()));
+  // Where every key is seen, the greatest score is that of the raw sums, and the scale is part of the exponent. Then
+  // exp(s (x - m)) is 2^(s log2(e) (x - m)), which ends as bf16.
+  const double factor = op.getScale().convertToDouble();
+  const bool plain = !op.getCausal() && !mask && factor > 0;
+  Value scale = b.splat(float(plain && shape.dot ? factor * std::numbers::log2e : factor));
   Value hidden = b.splat(-std::numeric_limits<float>::infinity());
   auto columnOf = [&](int64_t j) { return b.index(j * b.lanes); };
   auto lanesFrom = [&](Value index) {
@@ -223,7 +228,12 @@ void Emitter::emitSoftmax(const Work &work, int64_t vectors, Value query, Value 
       visible = vector::BroadcastOp::create(b, b.laneType(b.getI1Type()), shown);
     }
     for (int64_t j = 0; j < vectors; ++j) {
-      Value t = b.mul(b.load(scores, {key, columnOf(j)}, b.lanes), scale);
+      Value t = b.load(scores, {key, columnOf(j)}, b.lanes);
+      if (plain) {
+        next.push_back(b.max(t, carried[j]));
+        continue;
+      }
+      t = b.mul(t, scale);
       if (position)
         t = b.select(arith::CmpIOp::create(b, arith::CmpIPredicate::sle, position, limits[j]), t, hidden);
       if (visible)
@@ -235,10 +245,19 @@ void Emitter::emitSoftmax(const Work &work, int64_t vectors, Value query, Value 
   });
 
   MathMode mode = shape.dot ? MathMode::Fast : MathMode::Exact;
+  SmallVector<Value> offset;
+  for (int64_t j = 0; j < vectors; ++j)
+    offset.push_back(plain ? b.neg(b.mul(top[j], scale)) : top[j]);
+  auto power = [&](Value score, int64_t j) {
+    if (!plain)
+      return buildExpNonPositive(b, b.sub(score, top[j]), mode);
+    Value x = b.fma(score, scale, offset[j]);
+    return shape.dot ? buildExp2NonPositive(b, x) : buildExpNonPositive(b, x, mode);
+  };
   auto emitKey = [&](Value key, ValueRange carried, SmallVector<Value> &sum) {
     SmallVector<Value> p;
     for (int64_t j = 0; j < vectors; ++j) {
-      p.push_back(buildExpNonPositive(b, b.sub(b.load(scores, {key, columnOf(j)}, b.lanes), top[j]), mode));
+      p.push_back(power(b.load(scores, {key, columnOf(j)}, b.lanes), j));
       sum.push_back(b.add(carried[j], p.back()));
     }
     return p;
@@ -277,9 +296,9 @@ void Emitter::emitSoftmax(const Work &work, int64_t vectors, Value query, Value 
   }
   for (int64_t j = 0; j < vectors; ++j) {
     Value at = b.addIndex(query, columnOf(j));
-    Value factor = buildExpNonPositive(b, b.sub(init[j], top[j]), mode);
-    b.store(b.fma(b.load(sums, at, b.lanes), factor, total[j]), sums, at, b.lanes);
-    b.store(factor, factors, columnOf(j), b.lanes);
+    Value earlier = power(init[j], j);
+    b.store(b.fma(b.load(sums, at, b.lanes), earlier, total[j]), sums, at, b.lanes);
+    b.store(earlier, factors, columnOf(j), b.lanes);
     b.store(top[j], maxima, at, b.lanes);
   }
 }

@@ -8,6 +8,9 @@
 
 #include "mlir/Target/LLVMIR/Export.h"
 #include "llvm/Analysis/TargetLibraryInfo.h"
+#include "llvm/CodeGen/MachineModuleInfo.h"
+#include "llvm/CodeGen/Passes.h"
+#include "llvm/CodeGen/TargetPassConfig.h"
 #include "llvm/IR/LegacyPassManager.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Object/ELFObjectFile.h"
@@ -80,7 +83,21 @@ static void emitFile(Module &module, TargetMachine &machine, CodeGenFileType typ
   TargetLibraryInfoImpl library(module.getTargetTriple());
   library.disableAllFunctions();
   passes.add(new TargetLibraryInfoWrapperPass(library));
-  machine.addPassesToEmitFile(passes, stream, nullptr, type);
+  // What TargetMachine::addPassesToEmitFile does, without the machine scheduler: it brings all loads of a step of a matrix
+  // product to its beginning, and accumulators that then have no register go through the stack in every step. Kernels are
+  // built in an order that fits the registers, and the processor reorders.
+  TargetPassConfig *config = machine.createPassConfig(passes);
+  config->disablePass(&MachineSchedulerID);
+  auto *info = new MachineModuleInfoWrapperPass(&machine);
+  passes.add(config);
+  passes.add(info);
+  bool failed = config->addISelPasses();
+  assert(!failed && "x86 selects instructions");
+  (void)failed;
+  config->addMachinePasses();
+  config->setInitialized();
+  machine.addAsmPrinter(passes, stream, nullptr, type, info->getMMI().getContext());
+  passes.add(createFreeMachineFunctionPass());
   passes.run(module);
 }
 
