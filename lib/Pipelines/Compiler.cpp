@@ -109,6 +109,7 @@ LogicalResult Compiler::optimize(TargetState &state) {
   for (const std::string &rule : options.keep)
     pipeline.keep.push_back(rule);
   pipeline.fuse = options.fuse;
+  pipeline.exposeValues = options.exposeValues;
   pipeline.folder = baseFolder();
   pipeline.pruneGates = options.pruneGates;
   pipeline.activity = options.activity;

@@ -61,6 +61,8 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
     pm.addPass(vit::createFuseEpilogue(supportOf(options.target)));
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
+  if (options.exposeValues)
+    pm.addPass(vit::createExposeValues());
   // 6. Recipes that became equal are one; the rest in order of use.
   pm.addPass(vit::createMergeWeights());
   pm.addPass(vit::createScheduleWeights());

@@ -4,12 +4,12 @@ import json
 import numpy as np
 
 from vitrify.errors import VitrifyError
-from vitrify.evaluate import E4M3_MAX, evaluate
+from vitrify.evaluate import E4M3_MAX
 from vitrify.files import replacing
+from vitrify.taps import Taps
 
 METHODS = ("amax", "percentile", "mse")
 PERCENTILE = 99.99
-BATCH = 16          # images evaluated at once: bounds the memory
 LARGE = 1024        # more neurons' products are summed in float32: half the memory, and still far better than what is asked of them
 NEURONS = ("act", "gated", "glu")  # last part of the names that importers give to what goes into a second linear
 SAMPLES = 1 << 17   # magnitudes kept of a value for the methods that look at their distribution
@@ -69,20 +69,18 @@ class Neurons:
 
 
 def observe(module, x, neurons=None):
-    """Name -> Observer of every named value, over the images x in batches. Fills `neurons`, if given, with the moments of what goes into the second linear
+    """Name -> Observer of every named value over the images x, from compiled code. Fills `neurons`, if given, with the moments of what goes into the second linear
     of an MLP, by name."""
     observers = {}
-    batches = [x[i:i + BATCH] for i in range(0, len(x), BATCH)]
-    share = max(1, SAMPLES // len(batches))
 
-    def visit(layers, array):
+    def visit(layers, array, share):
         name = layers[-1]
-        observers.setdefault(name, Observer()).see(array, share, name)
+        observers.setdefault(name, Observer()).see(array, max(1, int(SAMPLES * share)), name)
         if neurons is not None and array.ndim == 2 and name.rsplit(".", 1)[-1] in NEURONS:
             neurons.setdefault(name, Neurons(array.shape[1])).see(array)
 
-    for batch in batches:
-        evaluate(module, batch, visit)
+    with Taps(module) as taps:
+        taps.visit(x, visit)
     return observers
 
 

@@ -9,9 +9,11 @@ from test_simulate import digits
 
 import seeded
 import simulate
+from vitrify import taps
 from vitrify.calibration import Observer, squared_error
 from vitrify.cli import main
 from vitrify.errors import VitrifyError
+from vitrify.workspace import module_of
 
 
 def calibrated(tmp_path, model, x, *options):
@@ -37,6 +39,30 @@ def test_every_layer_has_a_range(tmp_path):
     layers = ("ln1", "q", "k", "v", "attn", "proj", "res1", "ln2", "fc1", "act", "fc2", "res2")
     assert {f"b{i}.{name}" for i in range(2) for name in layers} | {"embed.patch", "embed.tokens", "norm", "pool.cls", "pool.dist", "head.cls", "head"} == set(values)
     assert all(0 < v["range"] <= v["amax"] < np.inf for v in values.values())
+
+
+def test_compiled_code_sees_what_the_interpreter_sees(tmp_path, monkeypatch):
+    """Every value, in the same order, whatever the batches; without a target for this machine the interpreter does it."""
+    model = seeded.write_folder("relu_sharded", tmp_path / "m")
+    x = seeded.pixels("relu_sharded", 5)
+    with module_of(model) as module:
+
+        def seen():
+            found, shares = {}, []
+            with taps.Taps(module) as tapped:
+                tapped.visit(x, lambda layers, array, share: (found.setdefault("+".join(layers), []).append(array), shares.append(share)))
+            return tapped.compiled, {name: np.concatenate(arrays) for name, arrays in found.items()}, sum(shares)
+
+        compiled, values, shares = seen()
+        monkeypatch.setattr(taps, "VALUE_BYTES", 1)
+        _, one_by_one, _ = seen()
+        monkeypatch.setattr(taps, "host_target", lambda: "x86-64-v0")
+        interpreted, expected, _ = seen()
+    assert compiled and not interpreted and list(values) == list(expected) == list(one_by_one)
+    assert shares == pytest.approx(len(values))
+    for name, array in expected.items():
+        np.testing.assert_allclose(values[name], array, atol=2e-5 * np.abs(array).max())
+        np.testing.assert_array_equal(values[name], one_by_one[name])
 
 
 @pytest.mark.parametrize("method", ["percentile", "mse"])
@@ -71,7 +97,7 @@ def test_what_is_refused(tmp_path, small_model, edit_tensors, capsys):
         Observer().see(np.float32([np.inf]), 1, "x")
     np.save(tmp_path / "bad.npy", seeded.pixels("new_names", 3)[:, :1])
     output = tmp_path / "ranges.json"
-    for arguments, part in ((["--input", str(tmp_path / "bad.npy")], "argument 0: expected"), (["--input", str(tmp_path / "none.npy")], "does not exist"),
+    for arguments, part in ((["--input", str(tmp_path / "bad.npy")], "input 'pixels': expected"), (["--input", str(tmp_path / "none.npy")], "does not exist"),
                             (["--input", str(tmp_path)], "holds no"), (["--method", "median", "--input", "x"], "invalid choice: 'median'")):
         assert main(["calibrate", str(small_model), "-o", str(output), *arguments]) == 1
         assert part in capsys.readouterr().err

@@ -30,6 +30,7 @@ cl::opt<std::string> activations("activations", cl::desc("scales of quantised in
 cl::list<std::string> keep("keep", cl::desc("PRECISION:PATTERN: the precision of layers by name, e.g. f16:b0.*"), cl::cat(category));
 cl::opt<std::string> emit("emit", cl::desc("bundle, vit, plan, kernel, llvm, llvm-ir or asm (default bundle)"), cl::init("bundle"), cl::cat(category));
 cl::opt<bool> noFuse("no-fuse", cl::desc("keep every named value in a buffer of its own"), cl::cat(category));
+cl::opt<bool> exposeValues("expose-values", cl::desc("return every named value too, by its layers' names"), cl::cat(category));
 cl::opt<bool> report("report", cl::desc("say what the passes did to which layer, and why not"), cl::cat(category));
 cl::opt<bool> noCache("no-cache", cl::desc("compile every kernel again (the cache is $VITRIFY_CACHE or ~/.cache/vitrify)"), cl::cat(category));
 cl::opt<std::string> reportFile("report-json", cl::desc("write what passes shared and pruned"), cl::value_desc("file"), cl::cat(category));
@@ -66,6 +67,7 @@ int main(int argc, char **argv) {
   options.keep.assign(keep.begin(), keep.end());
   options.emit = emit;
   options.fuse = !noFuse;
+  options.exposeValues = exposeValues;
   options.reportFile = reportFile;
   options.pruneGates = pruneGates;
   options.activity = activity;

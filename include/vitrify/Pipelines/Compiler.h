@@ -30,6 +30,7 @@ struct CompilerOptions {
   std::string reportFile;              ///< where a JSON report of what passes did goes; "": nowhere
   std::string emit = "bundle";         ///< bundle, vit, plan, kernel, llvm, llvm-ir, asm
   bool fuse = true;                    ///< false: every named value keeps a buffer of its own
+  bool exposeValues = false;           ///< true: every named value is a result of its entry too
   EmitOptions tools;
   std::string cacheFolder;             ///< of compiled code; "": nothing is looked up or kept
   std::function<void(const std::string &)> progress; ///< a line for each stage; may be empty

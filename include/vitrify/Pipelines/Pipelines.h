@@ -35,6 +35,7 @@ struct OptimizeOptions : mlir::PassPipelineOptions<OptimizeOptions> {
                            llvm::cl::init(0.0)};
   Option<bool> fuse{*this, "fuse", llvm::cl::desc("join linears and fill epilogues; off keeps every named value"),
                     llvm::cl::init(true)};
+  Option<bool> exposeValues{*this, "expose-values", llvm::cl::desc("return every named value too"), llvm::cl::init(false)};
 };
 
 /// vit as imported to vit as kernels are built from it.

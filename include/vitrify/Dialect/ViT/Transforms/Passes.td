@@ -153,6 +153,24 @@ def FuseEpilogue : Pass<"vit-fuse-epilogue", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"fused", "ops-fused", "ops that moved into an epilogue">];
 }
 
+def ExposeValues : Pass<"vit-expose-values", "::mlir::ModuleOp"> {
+  let summary = "every named value becomes a result of its function";
+  let description = [{
+    A tensor with `layers` is returned as well, under the name `value:` and its layers' names joined by `+` (with `.0`, `.1`,
+    ... where the op has several results), after the results that the function has: calibration looks at compiled code.
+
+    ```mlir
+    func.func @forward(%x: tensor<?x8xf32>) -> (tensor<?x4xf32> {vit.name = "y"})
+    ```
+    with a linear `layers ["fc"]` in it becomes
+    ```mlir
+    func.func @forward(%x: tensor<?x8xf32>) -> (tensor<?x4xf32> {vit.name = "y"}, tensor<?x6xf32> {vit.name = "value:fc"})
+    ```
+    Two values of one name are an error.
+  }];
+  let statistics = [Statistic<"exposed", "values-exposed", "values that became results">];
+}
+
 def ScheduleWeights : Pass<"vit-schedule-weights", "::mlir::ModuleOp"> {
   let summary = "orders weights by first use and drops those that nothing uses";
   let description = [{
