@@ -42,7 +42,8 @@ def named_values(module, x, precision="f32", ranges=None):
     def visit(layers, array):
         name = layers[-1].removesuffix("#q")
         if layers[-1] != name:
-            found[name] = array * np.float32(scales[name])
+            if name in scales:  # else the checkpoint's own codes, whose scale may be found as the program runs
+                found[name] = array * np.float32(scales[name])
         elif is_joined(layers):
             for part, columns in zip(layers, np.split(array, len(layers), axis=1)):
                 found[part] = columns

@@ -136,7 +136,7 @@ CONFIG_ERRORS = [
     (dict(layer_share_map=[0]), ("layer_share_map", "expected 2 integers")),
     (dict(mlp_gate={"type": "threshold"}), ("mlp_gate", "topk_block")),
     (dict(mlp_gate={"type": "topk_block", "block": 7, "k": 1}), ("block 7", "intermediate_size 64")),
-    (dict(quantization_config={"quant_method": "fp8"}), ("quantization_config",)),
+    (dict(quantization_config={"quant_method": "fp8"}), ("q_proj.weight", "element type F32", "expected F8_E4M3 codes")),
 ]
 
 

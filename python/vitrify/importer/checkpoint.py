@@ -48,6 +48,14 @@ class Tensor:
                 return start + int(bad.argmax())
         return None
 
+    def first_not_positive(self):
+        """Index of the first value of a float tensor that is not above 0 and finite, or None."""
+        bits, mask = DTYPES[self.dtype][1:]
+        data = self.raw().view(f"<u{bits // 8}") if len(self.raw()) else self.raw()
+        bad = (data & np.array(mask, data.dtype)) == mask
+        bad |= (data == 0) | (data >> np.array(bits - 1, data.dtype) != 0)
+        return int(bad.argmax()) if bad.any() else None
+
     def raw(self):
         """The tensor's bytes, mapped."""
         return np.memmap(self.file.path, dtype=np.uint8, mode="r", offset=self.begin, shape=(self.end - self.begin,)) if self.end > self.begin else np.zeros(0, np.uint8)
@@ -65,7 +73,7 @@ class Tensor:
 
 
 class SafeTensorsFile:
-    """Header of one file: `tensors` by name, `size` of the file, `header_sha256` over the length field and the header."""
+    """Header of one file: `tensors` by name, `size` of the file, `header_sha256` over the length field and the header, `metadata`."""
 
     def __init__(self, path):
         self.path = Path(path)
@@ -93,7 +101,7 @@ class SafeTensorsFile:
         self.tensors = self._read_entries(parse_json(text, f"{path}: header"), 8 + length)
 
     def _read_entries(self, entries, data_begin):
-        entries.pop("__metadata__", None)
+        self.metadata = entries.pop("__metadata__", None) or {}
         tensors = {}
         for name, entry in entries.items():
             where = f"{self.path}: tensor {name!r}"

@@ -104,8 +104,6 @@ def parse_config(values, where):
     family = read.get("model_type", None)
     if family not in MODEL_TYPES:
         read.fail(f"unknown model_type {family!r}; expected one of {', '.join(MODEL_TYPES)}")
-    if values.get("quantization_config"):
-        read.fail("quantization_config: checkpoints that are quantised already are not supported; import the unquantised one")
     architectures = values.get("architectures") or [{"vit": "ViTForImageClassification", "deit": "DeiTForImageClassification"}[family]]
     if not isinstance(architectures, list) or len(architectures) != 1 or architectures[0] not in CLASSIFIERS:
         read.fail(f"architectures: expected one of {', '.join(CLASSIFIERS)}, found {architectures!r}")

@@ -12,6 +12,7 @@ from vitrify.importer.config import parse_config
 from vitrify.importer.emit import module_text
 from vitrify.importer.mapping import map_weights
 from vitrify.importer.preprocess import preprocess
+from vitrify.importer.quantization import parse_quantization
 
 
 @dataclass(frozen=True)
@@ -47,15 +48,19 @@ def import_folder(folder, output, max_batch=256, tuned_batch=1):
         raise VitrifyError(f"batch bounds: expected 1 <= tuned <= max, found tuned {tuned_batch} and max {max_batch}")
     if not output.parent.is_dir():
         raise VitrifyError(f"cannot write {output}: folder {output.parent} does not exist")
-    config = parse_config(read_json(folder / "config.json"), folder / "config.json")
+    values = read_json(folder / "config.json")
+    config = parse_config(values, folder / "config.json")
+    quantization = parse_quantization(values, folder, folder / "config.json")
     tensors = open_checkpoint(folder)
-    weights = map_weights(config, tensors, folder)
+    weights = map_weights(config, tensors, folder, quantization)
     description = folder / "preprocessor_config.json"
     steps = preprocess(read_json(description) if description.exists() else None, config, description)
 
     files = {}
     for weight in weights.values():
-        files.setdefault(weight.tensor.file.path, weight.tensor.file)
+        for tensor in (weight.tensor, getattr(weight, "scale", None), getattr(weight, "input_scale", None)):
+            if tensor is not None:
+                files.setdefault(tensor.file.path, tensor.file)
     base = os.path.realpath(output.parent)
     name_of = lambda path: os.path.relpath(os.path.join(os.path.realpath(path.parent), path.name), base)
     sources = {"ckpt" if len(files) == 1 else f"ckpt{i}": (name_of(path), file) for i, (path, file) in enumerate(sorted(files.items()))}

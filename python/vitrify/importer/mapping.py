@@ -2,9 +2,11 @@
 
 Two naming schemes are in use: files keep the names of older transformers releases, state dicts of newer ones have others.
 """
+import math
 from dataclasses import dataclass
 
 from vitrify.errors import VitrifyError
+from vitrify.importer.quantization import torchao_activations
 
 LEGACY = {
     "q": "encoder.layer.{}.attention.attention.query", "k": "encoder.layer.{}.attention.attention.key", "v": "encoder.layer.{}.attention.attention.value",
@@ -30,11 +32,29 @@ class Weight:
     shape: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Codes:
+    """A linear whose weight is stored as E4M3 codes, or is a float that training rounded to codes of this scale.
+
+    `scale` is a tensor of one element, one a row ([N] or [N, 1]), or one a block; `granularity` says which. `activations` is as for Quantization, `input_scale`
+    the tensor that a static one is.
+    """
+
+    symbol: str
+    tensor: object
+    shape: tuple[int, int]
+    scale: object
+    granularity: str
+    block: tuple[int, int]
+    activations: str | None
+    input_scale: object = None
+
+
 class Mapping:
     """Finds the tensors of a model one by one, checks each, and at the end that none is left over."""
 
-    def __init__(self, config, tensors, where):
-        self.config, self.tensors, self.where = config, tensors, where
+    def __init__(self, config, tensors, where, quantization=None):
+        self.config, self.tensors, self.where, self.quantization = config, tensors, where, quantization
         self.used, self.weights = set(), {}
         prefixes = [p for p in (config.family + ".", "") if p + "embeddings.position_embeddings" in tensors]
         self.prefix = prefixes[0] if prefixes else config.family + "."
@@ -54,9 +74,76 @@ class Mapping:
         self.weights[symbol] = Weight(symbol, tensor, tuple(shape or stored))
 
     def affine(self, symbol, name, out_features, in_features, bias=True):
-        self.add(f"{symbol}.w", f"{name}.weight", (out_features, in_features))
+        if not self.coded(symbol, name, (out_features, in_features)):
+            self.add(f"{symbol}.w", f"{name}.weight", (out_features, in_features))
         if bias:
             self.add(f"{symbol}.b", f"{name}.bias", (out_features,))
+
+    def scale(self, name, counts, what):
+        """A tensor of float scales with one of these numbers of elements; it must be positive and finite."""
+        tensor = self.tensors.get(name)
+        if tensor is None:
+            raise VitrifyError(f"{self.where}: tensor {name!r} is missing: the {what} of a linear that {self.quantization.method if self.quantization else 'QAT'} "
+                               "quantises")
+        if tensor.dtype not in FLOATS:
+            raise VitrifyError(f"{self.where}: tensor {name!r}: expected element type {', '.join(FLOATS)}, found {tensor.dtype}")
+        if math.prod(tensor.shape) not in counts:
+            raise VitrifyError(f"{self.where}: tensor {name!r}: expected {' or '.join(map(str, counts))} scales, found shape {list(tensor.shape)}")
+        at = tensor.first_not_positive()
+        if at is not None:
+            raise VitrifyError(f"{self.where}: tensor {name!r}: value {at} is not positive and finite; expected scales")
+        self.used.add(name)
+        return tensor
+
+    def coded(self, symbol, name, shape):
+        """Registers a quantised linear; False if this one is not."""
+        q = self.quantization
+        if f"{name}.weight_fake_quant.scale" in self.tensors:
+            return self.trained(symbol, name, shape)
+        tensor = self.tensors.get(name + (q.codes if q else ".weight"))
+        if tensor is None or tensor.dtype != "F8_E4M3":
+            if q and q.covers(name) and self.encoder_linear(name):
+                found = "is missing" if tensor is None else f"has element type {tensor.dtype}"
+                raise VitrifyError(f"{self.where}: tensor {name + q.codes!r} {found}; expected F8_E4M3 codes, as {q.method} does not skip {name}")
+            return False
+        if q is None or not q.covers(name):
+            raise VitrifyError(f"{self.where}: tensor {tensor.name!r} has E4M3 codes, but {'there is no quantization_config' if q is None else 'its layer is skipped'}")
+        if tensor.shape != shape:
+            raise VitrifyError(f"{self.where}: tensor {tensor.name!r}: expected shape {list(shape)}, found {list(tensor.shape)}")
+        self.used.add(tensor.name)
+        rows, columns = (-(-size // step) for size, step in zip(shape, q.block))
+        activations = torchao_activations(tensor.file.metadata, name, tensor.file.path) if q.method == "torchao" else q.activations
+        if q.weights == "block":
+            scale, granularity = self.scale(name + q.scale, (rows * columns,), "scales"), "block"
+        else:
+            counts = (1,) if q.weights == "tensor" else (1, shape[0])
+            scale = self.scale(name + q.scale, counts, "scale")
+            granularity = "tensor" if math.prod(scale.shape) == 1 else "channel"
+        given = self.scale(name + q.input_scale, (1,), "input scale") if activations == "static" else None
+        self.weights[f"{symbol}.w"] = Codes(f"{symbol}.w", tensor, shape, scale, granularity, q.block, activations, given)
+        self.used.update(q.extra_names(name))
+        return True
+
+    def encoder_linear(self, name):
+        return "layer" in name and not name.endswith("gate")
+
+    def trained(self, symbol, name, shape):
+        """A float weight that quantisation-aware training rounded by these scales, as torch.ao's FakeQuantize names them."""
+        tensor = self.tensors.get(f"{name}.weight")
+        if tensor is None or tensor.shape != shape or tensor.dtype not in FLOATS:
+            raise VitrifyError(f"{self.where}: tensor {name + '.weight'!r} must be a float of shape {list(shape)}: it has fake-quant scales")
+        scale = self.scale(f"{name}.weight_fake_quant.scale", (1, shape[0]), "weight scale")
+        given = self.scale(f"{name}.activation_fake_quant.scale", (1,), "input scale")
+        for which in ("weight", "activation"):
+            point = self.tensors.get(f"{name}.{which}_fake_quant.zero_point")
+            if point is not None:
+                if point.raw().any():
+                    raise VitrifyError(f"{self.where}: tensor {point.name!r}: expected zero points of 0: E4M3 has none")
+                self.used.add(point.name)
+        self.used.add(tensor.name)
+        granularity = "tensor" if math.prod(scale.shape) == 1 else "channel"
+        self.weights[f"{symbol}.w"] = Codes(f"{symbol}.w", tensor, shape, scale, granularity, (1, 1), "static", given)
+        return True
 
     def layer(self, index):
         c, name = self.config, lambda part: self.prefix + self.scheme[part].format(index)
@@ -110,9 +197,9 @@ class Mapping:
                 raise VitrifyError(f"{self.where}: tensor {weight.tensor.name!r}: value {at} is NaN or infinite; expected finite values")
 
 
-def map_weights(config, tensors, where):
-    """All weights of the model by symbol, in order of use."""
-    c, m = config, Mapping(config, tensors, where)
+def map_weights(config, tensors, where, quantization=None):
+    """All weights of the model by symbol, in order of use: Weight, or Codes for a linear that is quantised."""
+    c, m = config, Mapping(config, tensors, where, quantization)
     p, k = m.prefix, config.channels * config.patch[0] * config.patch[1]
     m.add("embed.patch.w", f"{p}embeddings.patch_embeddings.projection.weight", (c.hidden, c.channels, *c.patch), (c.hidden, k))
     m.add("embed.patch.b", f"{p}embeddings.patch_embeddings.projection.bias", (c.hidden,))

@@ -118,6 +118,9 @@ void AssignPrecisionPass::assign(LayerOpInterface op, PrecisionKind asked, Preci
   // A matrix op with narrow operands was decided on when the module was first optimised.
   if (matrix && llvm::any_of(op->getOperands().take_front(2), [](Value v) { return !getElementTypeOrSelf(v).isF32(); }))
     return;
+  // So was a linear of a checkpoint's own codes.
+  if (auto linear = dyn_cast<LinearOp>(op.getOperation()); linear && linear.getWeight().getDefiningOp<DequantizeOp>())
+    return;
   PrecisionKind chosen = PrecisionKind::F32;
   std::string note;
   if (matrix) {

@@ -22,19 +22,41 @@ using namespace vitrify::vit;
 namespace {
 
 /// Only weights by column in the epilogue: such linears can stand side by side.
+bool isColumn(AffineMap map) { return map.getNumResults() == 1 && map.getResult(0) == getAffineDimExpr(1, map.getContext()); }
+
+/// Rows of the weight that share a scale along K; 0 when the blocks are of different sizes.
+int64_t scaleRows(LinearOp op) {
+  int64_t n = op.getWeight().getType().getDimSize(0);
+  int64_t blocks = cast<RankedTensorType>(op.getWScales().getType()).getDimSize(0);
+  return n % blocks == 0 ? n / blocks : 0;
+}
+
 bool canJoin(LinearOp op) {
-  if (op.getGroup() != 1 || op->getNumResults() != 1 || op.getXScales() || op.getWScales() || op.getActive())
+  if (op.getGroup() != 1 || op->getNumResults() != 1 || op.getActive() || !op.getWeight().getDefiningOp<GetOp>())
     return false;
-  if (!op.getWeight().getDefiningOp<GetOp>())
+  if (op.getWScales() && (!op.getWScales().getDefiningOp<GetOp>() || !scaleRows(op)))
     return false;
+  // What has an element a column is concatenated, so it must be a weight; what has none must be the same.
   for (auto [in, map] : llvm::zip(op.getEpilogueIns(), op.getMaps().getAsValueRange<AffineMapAttr>()))
-    if (!in.getDefiningOp<GetOp>() || map.getNumResults() != 1 || map.getResult(0) != getAffineDimExpr(1, op.getContext()))
+    if (isColumn(map) ? !in.getDefiningOp<GetOp>() : map.getNumResults() == 2)
       return false;
   return true;
 }
 
-/// The last part of a layer name: "b0.q" and "b0.k" join, "b0.q" and "b1.k" do not read one value anyway, and a gate's
-/// linear stays apart from fc1's because it keeps its own precision.
+bool sameScales(LinearOp a, LinearOp b) {
+  if (a.getXScales() != b.getXScales() || !a.getWScales() != !b.getWScales())
+    return false;
+  auto columns = [](LinearOp op) { return cast<RankedTensorType>(op.getWScales().getType()).getDimSize(1); };
+  return !a.getWScales() || (scaleRows(a) == scaleRows(b) && columns(a) == columns(b));
+}
+
+bool sameOperands(LinearOp a, LinearOp b) {
+  for (auto [x, y, map] : llvm::zip(a.getEpilogueIns(), b.getEpilogueIns(), a.getMaps().getAsValueRange<AffineMapAttr>()))
+    if (!isColumn(map) && x != y)
+      return false;
+  return true;
+}
+
 StringRef roleOf(LinearOp op) { return cast<StringAttr>(op.getLayers()[0]).getValue().rsplit('.').second; }
 
 /// What computes in another precision than the layer's own linears.
@@ -43,7 +65,7 @@ bool isHelper(LinearOp op) {
 }
 
 bool sameShape(LinearOp a, LinearOp b) {
-  return isHelper(a) == isHelper(b) && a.getInput() == b.getInput() && a.getMaps() == b.getMaps() &&
+  return isHelper(a) == isHelper(b) && a.getInput() == b.getInput() && a.getMaps() == b.getMaps() && sameOperands(a, b) && sameScales(a, b) &&
          a.getWeight().getType().getElementType() == b.getWeight().getType().getElementType() &&
          cast<RankedTensorType>(a.getResult(0).getType()).getElementType() ==
              cast<RankedTensorType>(b.getResult(0).getType()).getElementType() &&
@@ -116,14 +138,21 @@ void FuseQKVPass::join(ArrayRef<LinearOp> group, RecipeBuilder &recipes) {
   };
   Value weight = gather([](LinearOp op) { return Value(op.getWeight()); }, ".w");
   SmallVector<Value> ins;
+  auto maps = llvm::to_vector(first.getMaps().getAsValueRange<AffineMapAttr>());
   for (size_t i = 0; i < first.getEpilogueIns().size(); ++i)
-    ins.push_back(gather([&](LinearOp op) { return op.getEpilogueIns()[i]; }, i == 0 ? ".b" : "." + Twine(i)));
+    ins.push_back(isColumn(maps[i]) ? gather([&](LinearOp op) { return op.getEpilogueIns()[i]; }, i == 0 ? ".b" : "." + Twine(i))
+                                    : first.getEpilogueIns()[i]);
+  Value scales;
+  if (first.getWScales())
+    scales = gather([](LinearOp op) { return op.getWScales(); }, ".w.scale");
   auto old = cast<RankedTensorType>(first.getResult(0).getType());
   auto type = RankedTensorType::get({old.getDimSize(0), columns}, old.getElementType());
-  auto all = LinearOp::create(builder, loc, TypeRange{type}, first.getInput(), weight, Value(), Value(), Value(),
+  auto all = LinearOp::create(builder, loc, TypeRange{type}, first.getInput(), weight, first.getXScales(), scales, Value(),
                               builder.getArrayAttr(layers), ins, first.getMaps(), builder.getI64IntegerAttr(1));
   IRMapping mapping;
   first.getEpilogue().cloneInto(&all.getEpilogue(), mapping);
+  for (NamedAttribute attribute : first->getDiscardableAttrs())
+    all->setAttr(attribute.getName(), attribute.getValue());
   Value rows = tensor::DimOp::create(builder, loc, first.getInput(), 0);
   int64_t offset = 0;
   for (LinearOp op : group) {

@@ -87,7 +87,8 @@ def FuseQKV : Pass<"vit-fuse-qkv", "::mlir::ModuleOp"> {
   let summary = "linears of one input become one linear";
   let description = [{
     Linears that read the same value, differ only in weights and have equal epilogues whose operands are all weights
-    indexed by column are joined: weights and operands are concatenated by recipe, and the results are slices.
+    indexed by column, or the same scalars and scales of rows, are joined: weights and operands are concatenated by recipe,
+    scales of weight blocks with them, and the results are slices.
 
     `%q = linear %n, %qw`, `%k = linear %n, %kw`, `%v = linear %n, %vw` become `%qkv = linear %n, %qkvw` and three
     `tensor.extract_slice`.
