@@ -56,9 +56,6 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
   // 4. Equal conversions of one value are one; then pairs around linears become typed linears.
   pm.addPass(createCSEPass());
   pm.addPass(vit::createFoldQDQ());
-  // Linears of a checkpoint's own codes: only now one value is seen to be quantised for all of them.
-  if (options.fuse)
-    pm.addPass(vit::createFuseQKV());
   // 5. What is elementwise moves to its producer.
   if (options.fuse)
     pm.addPass(vit::createFuseEpilogue(supportOf(options.target)));

@@ -231,3 +231,30 @@ StatusOr<std::shared_ptr<const Schedule>> ScheduleCache::get(uint32_t program, c
     recent.erase(recent.begin());
   return shared;
 }
+
+static void visitSteps(const std::vector<PlanStep> &steps, const std::function<void(const PlanStep &)> &visit) {
+  for (const PlanStep &step : steps) {
+    visit(step);
+    visitSteps(step.body, visit);
+  }
+}
+
+Status WeightNeed::check(uint64_t budget) const {
+  if (budget >= bytes)
+    return {};
+  return resourceExhausted("the weight budget of " + std::to_string(budget) + " bytes is too small: step '" + step + "' reads " +
+                           std::to_string(bytes) + " bytes of weights at once; the smallest budget that works is " +
+                           std::to_string(bytes));
+}
+
+WeightNeed vitrify::smallestWeightBudget(const Plan &plan,
+                                         const std::function<uint64_t(const std::vector<unsigned> &weights)> &bytesOf) {
+  WeightNeed need;
+  for (const PlanProgram &program : plan.programs)
+    visitSteps(program.steps, [&](const PlanStep &step) {
+      uint64_t bytes = bytesOf(step.weights);
+      if (bytes > need.bytes)
+        need = {bytes, step.layers.empty() ? program.name : step.layers[0]};
+    });
+  return need;
+}

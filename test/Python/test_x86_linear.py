@@ -95,3 +95,35 @@ def test_patch_embed(target, dtype, case):
                 f"tensor<?x{n}xf32>\n  return\n}}\n")
         out, = Kernels(text, target).call({0: pixels, 1: w}, [np.empty(expected.shape, np.float32)])
         assert np.all(np.abs(out - expected) <= tolerance(unfolded, w))
+
+
+# N, K, rows of w and columns of K that share a scale; x's columns that do (0: no scales of x).
+SCALED = [(40, 64, 40, 32, 32), (70, 96, 35, 32, 0), (256, 256, 128, 128, 128), (130, 128, 64, 64, 32), (9, 48, 3, 16, 48), (64, 32, 1, 32, 32)]
+
+
+@pytest.mark.parametrize("target", op_targets())
+@pytest.mark.parametrize("kind", ["fp8", "bf16", "f32"])
+@pytest.mark.parametrize("n, k, high, along, x_along", SCALED, ids=str)
+def test_scales_along_k(target, kind, n, k, high, along, x_along):
+    rows = 13
+    rng = np.random.default_rng(n + k)
+    x, w, _ = arrays(rng, rows, n, k, kind)
+    w_scales = rng.uniform(0.5, 2, (-(-n // high), k // along)).astype(np.float32)
+    inferred = -(-n // len(w_scales))
+    left, right = x.astype(np.float64), w.astype(np.float64) * np.repeat(np.repeat(w_scales, inferred, 0)[:n], along, 1)
+    operands, values = "", {0: x, 1: w}
+    if x_along:
+        x_scales = rng.uniform(0.5, 2, (rows, k // x_along)).astype(np.float32)
+        left = left * np.repeat(x_scales, x_along, 1)
+        operands = f"x_scales(%xs : tensor<?x{k // x_along}xf32>) "
+        values[2] = x_scales
+    values[3 if x_along else 2] = w_scales
+    text = (weight("w", w) + weight("ws", w_scales) + f"func.func @f(%x: {tensor_type(x)}, %xs: tensor<?x{k // (x_along or k)}xf32>) {{\n"
+            f"  %w = vit.get @w : {tensor_type(w, False)}\n  %ws = vit.get @ws : {tensor_type(w_scales, False)}\n"
+            f"  %r = vit.linear %x, %w {operands}w_scales(%ws : {tensor_type(w_scales, False)}) layers [\"l\"] : "
+            f"{tensor_type(x)}, {tensor_type(w, False)} -> tensor<?x{n}xf32>\n  return\n}}\n")
+    expected = left @ right.T
+    bound = (k + 4 * (k // along) + 4) * 2.0**-24 * (np.abs(left) @ np.abs(right).T) + 1e-37
+    for at_end in (True, False):
+        out, = Kernels(text, target).call(values, [np.empty(expected.shape, np.float32)], at_end=at_end)
+        assert np.all(np.abs(out - expected) <= bound)

@@ -2,9 +2,11 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
+#include "../Support/TempFolder.h"
 #include "vitrify/Runtime/Devices/HostX86/CpuFeatures.h"
 #include "vitrify/Runtime/Devices/HostX86/HostMemory.h"
 #include "vitrify/Weights/Pack.h"
+#include "vitrify/Runtime/Devices/HostX86/Residency.h"
 #include "vitrify/Runtime/Devices/HostX86/ThreadPool.h"
 #include "vitrify/Support/Float8.h"
 
@@ -15,6 +17,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <random>
+#include <thread>
 
 using namespace vitrify;
 using testing::HasSubstr;
@@ -298,3 +301,66 @@ TEST(HostMemory, IsAlignedAndZero) {
 }
 
 } // namespace
+
+// ---- Weights that come and go.
+
+namespace {
+/// A file of `count` tensors of 8 KiB.
+struct ResidencyFile {
+  TempFolder folder;
+  std::vector<TensorInfo> tensors;
+  MappedFile file;
+
+  explicit ResidencyFile(size_t count) {
+    folder.write("w", std::string(count * 8192, 'x'));
+    file = std::move(*MappedFile::open(folder.path("w")));
+    for (size_t i = 0; i < count; ++i)
+      tensors.push_back({"t" + std::to_string(i), DType::U8, {8192}, i * 8192, (i + 1) * 8192});
+  }
+  std::vector<const TensorInfo *> list(std::initializer_list<size_t> which) const {
+    std::vector<const TensorInfo *> result;
+    for (size_t i : which)
+      result.push_back(&tensors[i]);
+    return result;
+  }
+};
+} // namespace
+
+TEST(WeightResidency, HoldsNoMoreThanTheBudget) {
+  ResidencyFile f(6);
+  WeightResidency residency(f.file, 3 * 8192);
+  EXPECT_EQ(WeightResidency::bytesOf(f.list({0, 1, 0})), 2u * 8192); // each once
+  residency.begin(f.list({0, 1}));
+  EXPECT_TRUE(residency.readAhead(f.list({2})));
+  EXPECT_FALSE(residency.readAhead(f.list({3}))); // two are read, one was asked for before
+  residency.end(f.list({0, 1}));
+  EXPECT_TRUE(residency.readAhead(f.list({3}))); // in place of 0
+  EXPECT_TRUE(residency.readAhead(f.list({4}))); // of 1
+  EXPECT_FALSE(residency.readAhead(f.list({5})));
+  residency.begin(f.list({2}));
+  residency.end(f.list({2}));
+  residency.begin(f.list({5, 0, 1})); // what was read ahead has to go: this step cannot wait
+  residency.end(f.list({5, 0, 1}));
+  EXPECT_EQ(residency.peakBytes(), 3u * 8192);
+}
+
+TEST(WeightResidency, StepsOfManyContextsWaitForEachOther) {
+  ResidencyFile f(8);
+  WeightResidency residency(f.file, 3 * 8192);
+  std::vector<std::thread> threads;
+  std::atomic<int> steps{0};
+  for (size_t t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      for (size_t i = 0; i < 300; ++i) {
+        std::vector<const TensorInfo *> mine = f.list({(i + t) % 8, (i * 3 + t) % 8});
+        residency.begin(mine);
+        residency.readAhead(f.list({(i + t + 1) % 8}));
+        residency.end(mine);
+        ++steps;
+      }
+    });
+  for (std::thread &thread : threads)
+    thread.join();
+  EXPECT_EQ(steps, 1200);
+  EXPECT_LE(residency.peakBytes(), 3u * 8192);
+}

@@ -25,7 +25,7 @@ Runs a bundle on images, or on arrays as they are, or measures it.
   --target NAME         code to run, such as x86-64-v3 (default: the best that the device runs)
   --threads N           CPU threads (default: all that this process may use)
   --low-memory          leave weights in the file's pages, and lay them out while they are used
-  --weight-budget BYTES with --low-memory: weights to keep resident
+  --weight-budget BYTES hold no more weights than this at a time and read ahead (CPU: for all contexts; GPU: each)
   --require-signature KEY.pem  refuse a bundle that was not signed with this Ed25519 key
   --profile             print the time of every step
   --bench N             measure N runs and print one line of JSON: device, precision, batch, runs, min_ms, p50_ms, p90_ms,
@@ -131,7 +131,7 @@ StatusOr<Options> vitrify::run::parseOptions(int argc, char **argv) {
     return invalidArgument("no bundle given, see --help");
   if (options.inputs.empty() && !options.bench)
     return invalidArgument("no --input given, see --help");
-  if (options.weightBudget && !options.lowMemory)
-    return invalidArgument("--weight-budget needs --low-memory");
+  // On the CPU what is packed once stays, so a budget means weights in the file's pages.
+  options.lowMemory = options.lowMemory || (options.weightBudget && options.device == "cpu");
   return options;
 }

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -72,5 +73,17 @@ private:
   std::mutex mutex;
   std::vector<std::shared_ptr<const Schedule>> recent; ///< newest last
 };
+
+/// The most bytes of weights that one step reads: the least that a run can do with if only those of the step in progress
+/// are held.
+struct WeightNeed {
+  uint64_t bytes = 0;
+  std::string step; ///< its first layer
+
+  /// ResourceExhausted, with the smallest budget that works, if this one is smaller.
+  Status check(uint64_t budget) const;
+};
+/// Over all steps of a plan; `bytesOf` gives the bytes that a step's weights take together on the device.
+WeightNeed smallestWeightBudget(const Plan &plan, const std::function<uint64_t(const std::vector<unsigned> &weights)> &bytesOf);
 
 } // namespace vitrify

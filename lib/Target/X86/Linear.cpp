@@ -6,7 +6,7 @@
 // order and once, and one row of a wide layer still gives every thread something to do. A patch embedding unfolds a
 // block of patches on the stack and meets all panels with it.
 //===----------------------------------------------------------------------===//
-#include "MatrixTile.h"
+#include "ScaledTile.h"
 
 using namespace mlir;
 using namespace vitrify;
@@ -66,8 +66,6 @@ static std::optional<MicroTile> linearTile(KernelFrame &frame) {
 
 static void describeLinear(KernelFrame &frame) {
   auto linear = cast<vit::LinearOp>(frame.op);
-  if (linear.getXScales() || linear.getWScales())
-    return frame.fail("scales along K");
   if (!isWeight(linear.getWeight()))
     return frame.fail("a second factor that is no weight of the module");
   std::optional<MicroTile> micro = linearTile(frame);
@@ -76,6 +74,13 @@ static void describeLinear(KernelFrame &frame) {
   auto w = cast<RankedTensorType>(linear.getWeight().getType());
   frame.usePanels(linear.getWeightMutable().getOperandNumber(), micro->width(), micro->depth(), micro->panelType());
   frame.use(linear.getInputMutable().getOperandNumber());
+  if (linear.getXScales() || linear.getWScales()) {
+    if (!scaleBlocksOf(frame, linear, *micro))
+      return;
+    for (MutableOperandRange scales : {linear.getXScalesMutable(), linear.getWScalesMutable()})
+      for (OpOperand &operand : scales)
+        frame.use(operand.getOperandNumber());
+  }
   frame.useEpilogue();
   frame.useResults();
   PlanExpr rows = frame.operandDim(linear.getInputMutable().getOperandNumber(), 0);
@@ -97,13 +102,21 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
   Value scratch = b.scratch({micro.tile.rows, micro.width()}, b.getF32Type());
   PanelPrefetch prefetch = preparePrefetch(b, micro, w.getDimSize(1), panels, rows);
   EpilogueEmitter epilogue = frame.epilogue(b);
+  auto given = [&](MutableOperandRange operands) { return operands.empty() ? Value() : frame.operand(operands[0].getOperandNumber()); };
+  Value xScales = given(linear.getXScalesMutable()), wScales = given(linear.getWScalesMutable());
+  std::optional<ScaleBlocks> scales;
+  if (xScales || wScales)
+    scales = scaleBlocksOf(frame, linear, micro);
   b.loop(frame.begin, frame.end, 1, [&](Value unit) {
     Value panel = arith::DivUIOp::create(b, unit, blocks);
     Value block = arith::RemUIOp::create(b, unit, blocks);
     Value first = b.mulIndex(block, micro.tile.rowsPerUnit);
     Value last = b.minIndex(b.addIndex(first, micro.tile.rowsPerUnit), rows);
+    auto scaled = [&](int64_t count, Value m) {
+      emitScaledTile(b, linear, micro, *scales, count, a, m, panels, panel, xScales, wScales, scratch);
+    };
     emitPanelRows(b, micro, a, b.index(0), w.getDimSize(1), panels, panel, w.getDimSize(0), first, last, scratch,
-                  epilogue, &prefetch);
+                  epilogue, &prefetch, scales ? TileBody(scaled) : TileBody());
   });
 }
 

@@ -172,13 +172,15 @@ PanelPrefetch x86::preparePrefetch(LaneBuilder &b, const MicroTile &micro, int64
 
 void x86::emitPanelRows(LaneBuilder &b, const MicroTile &micro, Value a, Value aOrigin, int64_t k, Value panels,
                         Value panel, int64_t columns, Value first, Value last, Value scratch,
-                        EpilogueEmitter &epilogue, const PanelPrefetch *prefetch) {
+                        EpilogueEmitter &epilogue, const PanelPrefetch *prefetch, TileBody tile) {
   int64_t rows = micro.tile.rows, width = micro.width();
   Value firstColumn = b.mulIndex(panel, width);
   b.loop(first, last, rows, [&](Value m) {
     Value count = b.minIndex(b.index(rows), b.subIndex(last, m));
     Value aRow = b.subIndex(m, aOrigin);
     auto body = [&](int64_t bodyRows) {
+      if (tile)
+        return tile(bodyRows, m);
       SmallVector<Value> acc = emitTile(b, micro, bodyRows, a, aRow, b.index(0), k, panels, panel, prefetch);
       for (int64_t i = 0; i < bodyRows; ++i)
         for (int64_t j = 0; j < micro.tile.vectors; ++j)

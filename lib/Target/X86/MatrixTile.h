@@ -53,10 +53,14 @@ llvm::SmallVector<mlir::Value> emitTile(LaneBuilder &b, const MicroTile &micro, 
                                         mlir::Value aRow, mlir::Value aColumn, int64_t k, mlir::Value panels,
                                         mlir::Value panel, const PanelPrefetch *prefetch = nullptr);
 
+/// Fills the scratch for `rows` rows from result row `m` on, in place of emitTile().
+using TileBody = llvm::function_ref<void(int64_t rows, mlir::Value m)>;
+
 /// Rows [first, last) of one panel's columns, through the epilogue into the results. A's row for result row m is
 /// m - aOrigin. `scratch` is [tile.rows, width] of f32.
 void emitPanelRows(LaneBuilder &b, const MicroTile &micro, mlir::Value a, mlir::Value aOrigin, int64_t k,
                    mlir::Value panels, mlir::Value panel, int64_t columns, mlir::Value first, mlir::Value last,
-                   mlir::Value scratch, EpilogueEmitter &epilogue, const PanelPrefetch *prefetch = nullptr);
+                   mlir::Value scratch, EpilogueEmitter &epilogue, const PanelPrefetch *prefetch = nullptr,
+                   TileBody tile = nullptr);
 
 } // namespace vitrify::x86

@@ -6,6 +6,8 @@
 #include "Recipes.h"
 #include "vitrify/Dialect/ViT/Transforms/Passes.h"
 
+#include "mlir/Dialect/Tensor/IR/Tensor.h"
+
 namespace vitrify::vit {
 #define GEN_PASS_DEF_FOLDQDQ
 #include "vitrify/Dialect/ViT/Transforms/Passes.h.inc"
@@ -22,7 +24,7 @@ struct Match {
   LinearOp linear;
   DequantizeOp input, weight;
   GetOp inputScale, weightScale; ///< [1], and [1] or [N, 1]
-  Value tokenScales;             ///< [rows, 1] found at run time, instead of inputScale
+  Value tokenScales;             ///< [rows, 1] or [1] found at run time, instead of inputScale
 };
 
 /// Null with a reason when the linear does not fold; no reason when it has nothing to do with codes.
@@ -37,7 +39,8 @@ std::optional<Match> match(LinearOp op, std::string &reason) {
   m.inputScale = m.input.getScales().getDefiningOp<GetOp>();
   m.weightScale = m.weight.getScales().getDefiningOp<GetOp>();
   auto scales = m.input.getScales().getType();
-  if (!m.inputScale && scales.getRank() == 2 && scales.getDimSize(1) == 1)
+  bool byToken = scales.getRank() == 2 && scales.getDimSize(1) == 1, byTensor = scales.getRank() == 1 && scales.getDimSize(0) == 1;
+  if (!m.inputScale && (byToken || byTensor))
     m.tokenScales = m.input.getScales();
   if ((!m.inputScale && !m.tokenScales) || !m.weightScale) {
     reason = "a scale is found at run time";
@@ -104,14 +107,18 @@ void FoldQDQPass::fold(Match m, RecipeBuilder &recipes) {
 
   auto times = [&](OpBuilder &b, Value acc, Value factor) -> Value { return arith::MulFOp::create(b, loc, acc, factor); };
   if (m.tokenScales) {
-    AffineMap row = AffineMap::get(2, 0, {builder.getAffineDimExpr(0)}, op.getContext());
+    bool byTensor = cast<RankedTensorType>(m.tokenScales.getType()).getRank() == 1;
+    AffineMap row = byTensor ? AffineMap::get(2, 0, op.getContext()) : AffineMap::get(2, 0, {builder.getAffineDimExpr(0)}, op.getContext());
     op = prependToEpilogue(op, op.getInput(), op.getWeight(), m.tokenScales, row, times);
   }
   AffineMap column = AffineMap::get(2, 0, {builder.getAffineDimExpr(1)}, op.getContext());
   prependToEpilogue(op, m.input.getCodes(), m.weight.getCodes(), scale, column, times);
-  for (DequantizeOp dead : {m.input, m.weight})
+  for (DequantizeOp dead : {m.input, m.weight}) {
+    // Sizes can be asked of the codes just as well.
+    dead.getResult().replaceUsesWithIf(dead.getCodes(), [](OpOperand &use) { return isa<tensor::DimOp>(use.getOwner()); });
     if (dead->use_empty())
       dead.erase();
+  }
   ++this->folded;
 }
 

@@ -31,8 +31,19 @@ int64_t scaleRows(LinearOp op) {
   return n % blocks == 0 ? n / blocks : 0;
 }
 
+/// A weight of the module, or its codes times scales by row or of all.
+bool isJoinable(Value weight) {
+  if (weight.getDefiningOp<GetOp>())
+    return true;
+  auto codes = weight.getDefiningOp<DequantizeOp>();
+  if (!codes || !codes.getCodes().getDefiningOp<GetOp>() || !codes.getScales().getDefiningOp<GetOp>())
+    return false;
+  auto scales = codes.getScales().getType();
+  return scales.getRank() == 1 ? scales.getDimSize(0) == 1 : scales.getDimSize(1) == 1;
+}
+
 bool canJoin(LinearOp op) {
-  if (op.getGroup() != 1 || op->getNumResults() != 1 || op.getActive() || !op.getWeight().getDefiningOp<GetOp>())
+  if (op.getGroup() != 1 || op->getNumResults() != 1 || op.getActive() || !isJoinable(op.getWeight()))
     return false;
   if (op.getWScales() && (!op.getWScales().getDefiningOp<GetOp>() || !scaleRows(op)))
     return false;
@@ -44,6 +55,8 @@ bool canJoin(LinearOp op) {
 }
 
 bool sameScales(LinearOp a, LinearOp b) {
+  if (!a.getWeight().getDefiningOp<GetOp>() != !b.getWeight().getDefiningOp<GetOp>())
+    return false;
   if (a.getXScales() != b.getXScales() || !a.getWScales() != !b.getWScales())
     return false;
   auto columns = [](LinearOp op) { return cast<RankedTensorType>(op.getWScales().getType()).getDimSize(1); };
@@ -116,6 +129,33 @@ Value concatWeights(ArrayRef<Value> parts, StringRef name, RecipeBuilder &recipe
   return RecipeBuilder::get(builder, loc, weight);
 }
 
+/// The codes one after the other, times a scale for each row.
+Value concatCodes(ArrayRef<Value> parts, StringRef name, RecipeBuilder &recipes, OpBuilder &builder, Location loc) {
+  SmallVector<Value> codes, scales;
+  for (Value part : parts) {
+    auto one = part.getDefiningOp<DequantizeOp>();
+    codes.push_back(one.getCodes());
+    auto get = one.getScales().getDefiningOp<GetOp>();
+    auto type = cast<RankedTensorType>(get.getType());
+    int64_t n = one.getCodes().getType().getDimSize(0);
+    if (type.getRank() == 2) {
+      scales.push_back(get);
+      continue;
+    }
+    auto all = RankedTensorType::get({n}, type.getElementType()), column = RankedTensorType::get({n, 1}, type.getElementType());
+    WeightOp each = recipes.create(loc, (get.getName() + ".column").str(), column, [&](OpBuilder &b) -> Value {
+      Value ones = LiteralOp::create(b, loc, DenseElementsAttr::get(all, 1.0f));
+      Value scale = GetOp::create(b, loc, type, get.getName());
+      return ReshapeOp::create(b, loc, column, MulOp::create(b, loc, all, ones, scale, false));
+    });
+    scales.push_back(RecipeBuilder::get(builder, loc, each));
+  }
+  Value all = concatWeights(codes, name, recipes, builder, loc);
+  Value column = concatWeights(scales, (name + ".scale").str(), recipes, builder, loc);
+  auto type = RankedTensorType::get(cast<RankedTensorType>(all.getType()).getShape(), builder.getF32Type());
+  return DequantizeOp::create(builder, loc, type, all, column, builder.getStrArrayAttr({name}));
+}
+
 void FuseQKVPass::join(ArrayRef<LinearOp> group, RecipeBuilder &recipes) {
   LinearOp first = group[0];
   OpBuilder builder(first);
@@ -136,7 +176,15 @@ void FuseQKVPass::join(ArrayRef<LinearOp> group, RecipeBuilder &recipes) {
       parts.push_back(valueOf(op));
     return concatWeights(parts, (name + suffix).str(), recipes, builder, loc);
   };
-  Value weight = gather([](LinearOp op) { return Value(op.getWeight()); }, ".w");
+  Value weight;
+  if (first.getWeight().getDefiningOp<GetOp>()) {
+    weight = gather([](LinearOp op) { return Value(op.getWeight()); }, ".w");
+  } else {
+    SmallVector<Value> parts;
+    for (LinearOp op : group)
+      parts.push_back(op.getWeight());
+    weight = concatCodes(parts, name + ".w", recipes, builder, loc);
+  }
   SmallVector<Value> ins;
   auto maps = llvm::to_vector(first.getMaps().getAsValueRange<AffineMapAttr>());
   for (size_t i = 0; i < first.getEpilogueIns().size(); ++i)
@@ -168,8 +216,12 @@ void FuseQKVPass::join(ArrayRef<LinearOp> group, RecipeBuilder &recipes) {
     emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << " is part of '" << name << "'";
     ++fused;
   }
-  for (LinearOp op : group)
+  for (LinearOp op : group) {
+    auto codes = op.getWeight().getDefiningOp<DequantizeOp>();
     op.erase();
+    if (codes && codes->use_empty())
+      codes.erase();
+  }
 }
 
 } // namespace

@@ -35,14 +35,14 @@ public:
   }
 
   StatusOr<std::unique_ptr<DeviceExecutable>> load(const ExecutableSource &source) override {
-    if (options.lowMemory || options.weightBudget)
+    if (options.lowMemory)
       return unsupported("the low memory mode is not available on a GPU");
     if (parseCudaTarget(source.target->name)->number != major * 10 + minor && options.log)
       options.log(1, "this GPU (compute capability " + std::to_string(major) + "." + std::to_string(minor) +
                          ") runs the PTX of target " + source.target->name +
                          ", slower than code of its own: compile with --target=sm_" + std::to_string(major) +
                          std::to_string(minor));
-    return CudaExecutable::load(*primary, source);
+    return CudaExecutable::load(*primary, source, options.weightBudget);
   }
 
 private:

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "CudaExecutable.h"
 
+#include "CudaStreamedWeights.h"
 #include "CudaWorker.h"
 #include "vitrify/Support/ContentHash.h"
 
@@ -30,11 +31,12 @@ StatusOr<std::unique_ptr<CudaPrimaryContext>> CudaPrimaryContext::retain(const C
 }
 
 StatusOr<std::unique_ptr<DeviceExecutable>> CudaExecutable::load(const CudaPrimaryContext &primary,
-                                                                 const ExecutableSource &source) {
+                                                                 const ExecutableSource &source, uint64_t weightBudget) {
   CudaScope scope(primary.api, primary.context);
   VITRIFY_RETURN_IF_ERROR(scope.status());
-  std::unique_ptr<CudaExecutable> result(new CudaExecutable(primary, source));
+  std::unique_ptr<CudaExecutable> result(new CudaExecutable(primary, source, weightBudget));
   VITRIFY_RETURN_IF_ERROR(result->readLayouts());
+  VITRIFY_RETURN_IF_ERROR(result->checkBudget());
   VITRIFY_RETURN_IF_ERROR(result->loadModule(source));
   return std::unique_ptr<DeviceExecutable>(std::move(result));
 }
@@ -60,6 +62,18 @@ Status CudaExecutable::readLayouts() {
   }
   places.assign(tensors.size(), 0);
   return {};
+}
+
+Status CudaExecutable::checkBudget() const {
+  if (!budget)
+    return {};
+  WeightNeed need = smallestWeightBudget(plan, [&](const std::vector<unsigned> &step) {
+    std::vector<const TensorInfo *> read;
+    for (unsigned index : step)
+      read.push_back(tensor(index));
+    return CudaStreamedWeights::bytesOf(read);
+  });
+  return need.check(budget);
 }
 
 Status CudaExecutable::loadModule(const ExecutableSource &source) {
@@ -190,6 +204,8 @@ DeviceMemoryNeeds CudaExecutable::memoryNeeds(const Schedule &schedule) const {
   for (uint32_t weight : schedule.weights)
     if (seen.insert(slotOf[weight]).second)
       needs.weightBytes += alignUp(tensors[slotOf[weight]]->bytes());
+  if (budget)
+    needs.weightBytes = std::min(needs.weightBytes, budget);
   for (const auto *list : {&schedule.inputs, &schedule.outputs})
     for (const ScheduledArgument &argument : *list)
       needs.stagingBytes += alignUp(argument.bytes);

@@ -32,7 +32,7 @@ private:
 class CudaExecutable final : public DeviceExecutable {
 public:
   static StatusOr<std::unique_ptr<DeviceExecutable>> load(const CudaPrimaryContext &primary,
-                                                          const ExecutableSource &source);
+                                                          const ExecutableSource &source, uint64_t weightBudget);
   ~CudaExecutable() override;
 
   DeviceMemoryNeeds memoryNeeds(const Schedule &schedule) const override;
@@ -40,6 +40,10 @@ public:
 
   /// Checks digests of these weights and copies them to the device, unless done before. The context is current.
   Status requireWeights(const std::vector<uint32_t> &weights);
+  /// Bytes of weights that each worker may have on the device at a time; 0: all are there.
+  uint64_t weightBudget() const { return budget; }
+  const TensorInfo *tensor(uint32_t index) const { return tensors[slotOf[index]]; }
+  const BundleWeights &bundleWeights() const { return weights; }
   /// Valid after requireWeights.
   cuda::CUdeviceptr weight(uint32_t index) const { return places[slotOf[index]]; }
 
@@ -49,14 +53,17 @@ public:
   std::vector<cuda::CUfunction> functions; ///< by kernel of the plan
 
 private:
-  CudaExecutable(const CudaPrimaryContext &primary, const ExecutableSource &source)
-      : primary(primary), api(primary.api), plan(*source.plan), weights(*source.weights) {}
+  CudaExecutable(const CudaPrimaryContext &primary, const ExecutableSource &source, uint64_t budget)
+      : primary(primary), api(primary.api), plan(*source.plan), weights(*source.weights), budget(budget) {}
   Status loadModule(const ExecutableSource &source);
   Status raiseSharedLimit(const std::vector<PlanStep> &steps);
   Status readLayouts();
   Status upload(const std::vector<uint32_t> &missing, cuda::CUdeviceptr base);
 
+  Status checkBudget() const;
+
   const BundleWeights &weights;
+  const uint64_t budget;
   CudaModule module;
   std::vector<const TensorInfo *> tensors; ///< distinct ones
   std::vector<uint32_t> slotOf;            ///< by weight of the plan

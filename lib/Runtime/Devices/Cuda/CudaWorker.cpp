@@ -46,6 +46,7 @@ CudaWorker::~CudaWorker() {
     (void)api.cuStreamSynchronize(stream());
   graphs.clear();
   events.clear();
+  streamedWeights.reset();
   ownArena = CudaMemory();
   argumentMemory = CudaMemory();
   pinned = CudaPinned();
@@ -83,7 +84,13 @@ Status CudaWorker::prepareCurrent(const Schedule &schedule) {
   }
   VITRIFY_RETURN_IF_ERROR(grow(api, argumentMemory, needs.stagingBytes, "copies of arguments"));
   VITRIFY_RETURN_IF_ERROR(grow(api, pinned, hostBytes, "copies of arguments"));
-  return executable.requireWeights(schedule.weights);
+  if (!executable.weightBudget())
+    return executable.requireWeights(schedule.weights);
+  if (!streamedWeights) {
+    VITRIFY_ASSIGN_OR_RETURN(streamedWeights,
+                             CudaStreamedWeights::create(api, executable.bundleWeights(), executable.weightBudget()));
+  }
+  return {};
 }
 
 CUdeviceptr CudaWorker::address(const ScheduledOperand &operand) const {
@@ -123,12 +130,23 @@ Status CudaWorker::enqueueStep(const ScheduledStep &step, CUstream to) {
   if (step.kind == ScheduledStep::Kind::Copy)
     return check(api.cuMemcpyDtoDAsync(address(step.writes[0]), address(step.reads[0]), step.bytes, to),
                  "cuMemcpyDtoDAsync of '" + step.layers + "'");
+  if (!streamedWeights)
+    return launch(step, {}, to);
+  std::vector<const TensorInfo *> tensors;
+  for (uint32_t weight : step.weights)
+    tensors.push_back(executable.tensor(weight));
+  VITRIFY_RETURN_IF_ERROR(streamedWeights->stage(tensors, to));
+  VITRIFY_RETURN_IF_ERROR(launch(step, tensors, to));
+  return streamedWeights->used(tensors, to);
+}
+
+Status CudaWorker::launch(const ScheduledStep &step, const std::vector<const TensorInfo *> &streamed, CUstream to) {
   std::vector<uint64_t> values;
   values.reserve(step.scalars.size() + step.weights.size() + step.reads.size() + step.writes.size());
   for (int64_t scalar : step.scalars)
     values.push_back(uint64_t(scalar));
-  for (uint32_t weight : step.weights)
-    values.push_back(executable.weight(weight));
+  for (size_t i = 0; i < step.weights.size(); ++i)
+    values.push_back(streamedWeights ? streamedWeights->place(streamed[i]) : executable.weight(step.weights[i]));
   for (const ScheduledOperand &operand : step.reads)
     values.push_back(address(operand));
   for (const ScheduledOperand &operand : step.writes)
@@ -235,7 +253,8 @@ Status CudaWorker::runCurrent(const WorkerRun &run) {
     }
     VITRIFY_RETURN_IF_ERROR(check(api.cuEventRecord(events[0].get(), stream()), "cuEventRecord"));
   }
-  if (!hasExit(schedule) && !run.profile) {
+  // Where weights come and go a graph's addresses would not hold.
+  if (!hasExit(schedule) && !run.profile && !streamedWeights) {
     if (run.stop)
       VITRIFY_RETURN_IF_ERROR(run.stop->check());
     VITRIFY_RETURN_IF_ERROR(enqueueAll(run));

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "CudaExecutable.h"
+#include "CudaStreamedWeights.h"
 
 #include <list>
 
@@ -40,6 +41,7 @@ private:
   /// Enqueues steps from `first` on until the end or the next ExitIf, whose index it returns.
   StatusOr<size_t> enqueue(const WorkerRun &run, size_t first, cuda::CUstream stream);
   Status enqueueStep(const ScheduledStep &step, cuda::CUstream stream);
+  Status launch(const ScheduledStep &step, const std::vector<const TensorInfo *> &streamed, cuda::CUstream stream);
   /// All steps, by a graph from the second time on.
   Status enqueueAll(const WorkerRun &run);
   Status capture(const WorkerRun &run, Graph &graph);
@@ -53,6 +55,7 @@ private:
   CudaStream ownStream, captureStream;
   CudaMemory ownArena, argumentMemory;
   CudaPinned pinned;
+  std::unique_ptr<CudaStreamedWeights> streamedWeights; ///< under a weight budget
   cuda::CUdeviceptr arena = 0;
   std::vector<cuda::CUdeviceptr> inputs, outputs;
   std::list<Graph> graphs;        ///< most recently used first

@@ -32,11 +32,12 @@ public:
     VITRIFY_ASSIGN_OR_RETURN(std::unique_ptr<HostWeights> weights,
                              HostWeights::create(*source.plan, *source.weights, options.lowMemory));
     if (options.weightBudget)
-      for (uint32_t i = 0; i < source.plan->weights.size(); ++i)
-        if (uint64_t bytes = weights->stored(i).bytes(); bytes > options.weightBudget)
-          return resourceExhausted("the weight budget of " + std::to_string(options.weightBudget) +
-                                   " bytes is smaller than weight '" + source.plan->weights[i].name + "' of " +
-                                   std::to_string(bytes) + " bytes");
+      VITRIFY_RETURN_IF_ERROR(smallestWeightBudget(*source.plan, [&](const std::vector<unsigned> &step) {
+                                std::vector<const TensorInfo *> tensors;
+                                for (unsigned weight : step)
+                                  tensors.push_back(&weights->stored(weight));
+                                return WeightResidency::bytesOf(tensors);
+                              }).check(options.weightBudget));
     return std::unique_ptr<DeviceExecutable>(
         new HostExecutable(*source.plan, std::move(library), std::move(weights), options));
   }

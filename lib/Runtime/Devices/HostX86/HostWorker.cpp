@@ -181,32 +181,31 @@ Status HostWorker::launch(const ScheduledStep &step, const StopToken *stop) {
   return {};
 }
 
-void HostWorker::keepBudget(const Schedule &schedule, size_t index) {
-  const uint64_t budget = executable.options.weightBudget;
-  const HostWeights &weights = *executable.weights;
-  for (uint32_t weight : schedule.steps[index].weights)
-    if (std::ranges::find(resident, weight) == resident.end()) {
-      resident.push_back(weight);
-      residentBytes += weights.stored(weight).bytes();
-    }
-  while (residentBytes > budget && !resident.empty()) {
-    const TensorInfo &oldest = weights.stored(resident.front());
-    weights.file().release(oldest.begin, oldest.bytes());
-    residentBytes -= oldest.bytes();
-    resident.pop_front();
-  }
-  if (index + 1 == schedule.steps.size())
-    return;
-  uint64_t ahead = 0;
-  for (uint32_t weight : schedule.steps[index + 1].weights)
-    if (const TensorInfo &next = weights.stored(weight); (ahead += next.bytes()) + residentBytes <= budget)
-      weights.file().prefetch(next.begin, next.bytes());
+std::vector<const TensorInfo *> HostWorker::tensorsOf(const ScheduledStep &step) const {
+  std::vector<const TensorInfo *> tensors;
+  for (uint32_t weight : step.weights)
+    tensors.push_back(&executable.weights->stored(weight));
+  return tensors;
+}
+
+Status HostWorker::launchWithin(WeightResidency &residency, const Schedule &schedule, size_t index, const StopToken *stop) {
+  std::vector<const TensorInfo *> tensors = tensorsOf(schedule.steps[index]);
+  residency.begin(tensors);
+  // The system reads what comes next while this step computes.
+  for (aheadUntil = std::max(aheadUntil, index + 1); aheadUntil < schedule.steps.size(); ++aheadUntil)
+    if (const ScheduledStep &later = schedule.steps[aheadUntil];
+        later.kind == ScheduledStep::Kind::Launch && !residency.readAhead(tensorsOf(later)))
+      break;
+  Status status = launch(schedule.steps[index], stop);
+  residency.end(tensors);
+  return status;
 }
 
 Status HostWorker::run(const WorkerRun &run) {
   const Schedule &schedule = *run.schedule;
   VITRIFY_RETURN_IF_ERROR(prepare(schedule, run.stop));
   VITRIFY_RETURN_IF_ERROR(placeArguments(run));
+  aheadUntil = 0;
   using Clock = std::chrono::steady_clock;
   for (size_t i = 0; i < schedule.steps.size(); ++i) {
     const ScheduledStep &step = schedule.steps[i];
@@ -215,7 +214,10 @@ Status HostWorker::run(const WorkerRun &run) {
     Clock::time_point begin = run.profile ? Clock::now() : Clock::time_point();
     size_t next = i;
     switch (step.kind) {
-    case ScheduledStep::Kind::Launch: VITRIFY_RETURN_IF_ERROR(launch(step, run.stop)); break;
+    case ScheduledStep::Kind::Launch:
+      VITRIFY_RETURN_IF_ERROR(executable.residency ? launchWithin(*executable.residency, schedule, i, run.stop)
+                                                   : launch(step, run.stop));
+      break;
     case ScheduledStep::Kind::Copy:
       std::memmove(address(step.writes[0]), address(step.reads[0]), step.bytes);
       break;
@@ -232,8 +234,6 @@ Status HostWorker::run(const WorkerRun &run) {
       bool launched = step.kind == ScheduledStep::Kind::Launch;
       run.profile->push_back({step.layers, launched ? executable.plan.kernels[step.kernel].name : "", uint64_t(ns)});
     }
-    if (executable.options.weightBudget)
-      keepBudget(schedule, i);
     i = next;
   }
   if (run.stop)

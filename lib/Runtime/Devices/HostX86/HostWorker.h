@@ -8,9 +8,9 @@
 
 #include "KernelLibrary.h"
 #include "vitrify/Runtime/Devices/HostX86/HostWeights.h"
+#include "vitrify/Runtime/Devices/HostX86/Residency.h"
 
 #include <atomic>
-#include <deque>
 
 namespace vitrify {
 
@@ -18,7 +18,10 @@ class HostExecutable final : public DeviceExecutable {
 public:
   HostExecutable(const Plan &plan, KernelLibrary library, std::unique_ptr<HostWeights> weights,
                  const DeviceOptions &options)
-      : plan(plan), library(std::move(library)), weights(std::move(weights)), options(options) {}
+      : plan(plan), library(std::move(library)), weights(std::move(weights)), options(options) {
+    if (options.weightBudget)
+      residency = std::make_unique<WeightResidency>(this->weights->file(), options.weightBudget);
+  }
 
   DeviceMemoryNeeds memoryNeeds(const Schedule &schedule) const override { return memoryNeeds(schedule, options.threads); }
   DeviceMemoryNeeds memoryNeeds(const Schedule &schedule, unsigned threads) const;
@@ -30,6 +33,7 @@ public:
   const KernelLibrary library;
   const std::unique_ptr<HostWeights> weights;
   const DeviceOptions options;
+  std::unique_ptr<WeightResidency> residency; ///< under a weight budget
 };
 
 /// A thread's copy of one panel.
@@ -58,8 +62,9 @@ private:
   Status launch(const ScheduledStep &step, const StopToken *stop);
   /// The same with weight `which` of the step packed panel by panel into `memory`, a panel a thread.
   void launchByPanel(const ScheduledStep &step, int which, std::byte *memory, const StopToken *stop);
-  /// Under a weight budget: reads ahead, and gives back the pages used longest ago.
-  void keepBudget(const Schedule &schedule, size_t index);
+  /// launch() under a weight budget: holds the step's weights meanwhile, and lets those of later steps be read in.
+  Status launchWithin(WeightResidency &residency, const Schedule &schedule, size_t index, const StopToken *stop);
+  std::vector<const TensorInfo *> tensorsOf(const ScheduledStep &step) const;
 
   HostExecutable &executable;
   const WorkerOptions options;
@@ -69,8 +74,7 @@ private:
   std::vector<std::byte *> inputs, outputs;
   std::vector<void *> buffers;
   std::unique_ptr<PanelSlot[]> panelSlots; ///< one a thread
-  std::deque<uint32_t> resident; ///< weights whose pages were touched, oldest first
-  uint64_t residentBytes = 0;
+  size_t aheadUntil = 0; ///< steps before this one were asked for
 };
 
 } // namespace vitrify
