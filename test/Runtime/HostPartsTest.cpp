@@ -307,7 +307,7 @@ TEST(HostMemory, IsAlignedAndZero) {
 namespace {
 /// A file of `count` tensors of 8 KiB.
 struct ResidencyFile {
-  TempFolder folder;
+  vitrify::test::TempFolder folder;
   std::vector<TensorInfo> tensors;
   MappedFile file;
 
