@@ -36,3 +36,29 @@ config.available_features.update("cpu-" + flag for flag in flags)
 for tool in ("ptxas", "cuobjdump", "nvdisasm", "ld.lld"):
     if shutil.which(tool, path=config.environment["PATH"]):
         config.available_features.add(tool)
+
+
+def find_gpu():
+    """Name of a GPU that runs sm_89's code, by the CUDA driver; or why there is none."""
+    import ctypes
+
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return None, "there is no CUDA driver (libcuda.so.1)"
+    count, major, minor, name = ctypes.c_int(), ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)) or not count.value:
+        return None, "the CUDA driver finds no GPU"
+    driver.cuDeviceGetName(name, 256, 0)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), 75, 0)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, 0)
+    if (major.value, minor.value) < (8, 9):
+        return None, f"{name.value.decode()} has compute capability {major.value}.{minor.value}, 8.9 is needed"
+    return name.value.decode(), None
+
+
+gpu, why = find_gpu()
+if gpu:
+    config.available_features.add("cuda")
+else:
+    lit_config.note(f"tests that need a GPU (REQUIRES: cuda) are skipped: {why}")

@@ -30,6 +30,15 @@ def value_of(expression, symbols):
             "floordiv": lambda: left // right, "mod": lambda: left % right, "min": lambda: min(left, right), "max": lambda: max(left, right)}[op]()
 
 
+def executed(steps, symbols):
+    """Launches that run at these values, those in bodies of conditions among them."""
+    for step in steps:
+        if step["kind"] == "launch":
+            yield step
+        if step["kind"] == "if" and value_of(step["condition"], symbols):
+            yield from executed(step["body"], symbols)
+
+
 class Counter:
     """Counts the launches of a bundle's program on one target."""
 
@@ -41,9 +50,8 @@ class Counter:
     def launches(self, images):
         """Of the program: (step, kernel's name, grid, counts) of every launch."""
         symbols = {s["name"]: s["tuned"] for s in self.program["symbols"]} | {self.program["symbols"][0]["name"]: images}
-        for step in self.program["steps"]:
-            if step["kind"] == "launch":
-                yield step, *self._count(step, symbols, images)
+        for step in executed(self.program["steps"], symbols):
+            yield step, *self._count(step, symbols, images)
 
     def _count(self, step, symbols, images):
         dispatch = value_of(step.get("dispatch", 0), symbols)

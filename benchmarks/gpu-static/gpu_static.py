@@ -47,7 +47,7 @@ def judge(model, batch, folder, emulate):
     bundle, target, ptx = build(model, batch, folder / model.name, TARGET)
     kernels = {k["name"]: k for k in target["kernels"]}
     program = next(p for p in target["programs"] if p["name"] == "forward")
-    launches = [s for s in program["steps"] if s["kind"] == "launch"]
+    launches = executed(program["steps"])
     counted = list(Counter(bundle, TARGET, ptx).launches(batch)) if emulate else [None] * len(launches)
     rows = []
     for launch, count in zip(launches, counted, strict=True):
@@ -58,6 +58,11 @@ def judge(model, batch, folder, emulate):
                      "precision": kernel["precision"], "built": kernel["built_precision"], "counted_from": kernel["counted_from"],
                      "estimates": {e["chip"]: e for e in launch["estimates"]}, "emulated": count[3] if count else None, "times": repeats(launch, model)})
     return {"model": model.name, "batch": batch, "rows": rows, "traffic": program["traffic"]}
+
+
+def executed(steps):
+    """Launches that run at the tuned batch: bodies of conditions that hold are among them."""
+    return [launch for step in steps for launch in ([step] if "estimates" in step else executed(step["body"]) if step.get("taken") else [])]
 
 
 def repeats(launch, model):

@@ -176,7 +176,7 @@ private:
                          {"bytes", {{"tuned", at(buffer.size, tuned)}, {"max", at(buffer.size, largest)}}}});
     Json list = Json::array();
     totals.clear();
-    steps(program, program.steps, tuned, list);
+    steps(program, program.steps, tuned, true, list);
     PlanTraffic traffic = planTraffic(plan, program, tuned);
     Json estimates = Json::array();
     for (const auto &[chip, total] : totals)
@@ -196,12 +196,13 @@ private:
             {"steps", std::move(list)}};
   }
 
-  void steps(const PlanProgram &program, const std::vector<PlanStep> &from, const std::vector<int64_t> &tuned,
+  /// `executed`: whether the steps run at the tuned shapes.
+  void steps(const PlanProgram &program, const std::vector<PlanStep> &from, const std::vector<int64_t> &tuned, bool executed,
              Json &list) {
     for (const PlanStep &step : from) {
       Json json = {{"kind", kStepKinds[static_cast<size_t>(step.kind)]}, {"layers", step.layers}};
       if (step.kind == PlanStep::Kind::Launch)
-        launch(program, step, tuned, json);
+        launch(program, step, tuned, executed, json);
       if (step.kind == PlanStep::Kind::Call)
         json["callee"] = step.callee;
       if (step.kind == PlanStep::Kind::ExitIf)
@@ -216,21 +217,21 @@ private:
       json["writes"] = names(step.writes);
       if (step.kind == PlanStep::Kind::If) {
         Json body = Json::array();
-        steps(program, step.body, tuned, body);
+        const bool taken = executed && at(step.condition, tuned) != 0;
+        steps(program, step.body, tuned, taken, body);
+        json["taken"] = taken;
         json["body"] = std::move(body);
       }
       list.push_back(std::move(json));
     }
   }
 
-  void launch(const PlanProgram &program, const PlanStep &step, const std::vector<int64_t> &tuned, Json &json) {
+  void launch(const PlanProgram &program, const PlanStep &step, const std::vector<int64_t> &tuned, bool executed, Json &json) {
     std::set<unsigned> distinct(step.kernels.begin(), step.kernels.end());
     for (unsigned kernel : distinct)
       ++launches[kernel];
-    int64_t dispatch = at(step.dispatch, tuned);
-    for (size_t i = 0; i < step.kernels.size(); ++i) {
-      if (dispatch < step.ranges[i].first || dispatch > step.ranges[i].second)
-        continue;
+    if (int chosen = chosenKernel(step, tuned); chosen >= 0) {
+      size_t i = size_t(chosen);
       Json grid = Json::array();
       for (const PlanExpr &size : step.grids[i])
         grid.push_back(at(size, tuned));
@@ -241,7 +242,7 @@ private:
       json["shared_bytes"] = step.shared_bytes[i];
     }
     json["bytes"] = stepTraffic(plan, program, step, tuned);
-    if (target.device == "cuda" && json.contains("kernel"))
+    if (target.device == "cuda" && json.contains("kernel") && executed)
       json["estimates"] = estimatesOf(step, json, tuned);
     Json weights = Json::array();
     std::set<std::string> tensors;

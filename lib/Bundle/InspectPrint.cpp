@@ -129,6 +129,16 @@ std::string gpuKernels(const Json &kernels) {
   return table.print();
 }
 
+/// Launches that run at the tuned shapes, those in bodies of If steps among them.
+template <typename Visit> void eachEstimated(const Json &steps, const Visit &visit) {
+  for (const Json &step : steps) {
+    if (step.contains("estimates"))
+      visit(step);
+    if (step.contains("body"))
+      eachEstimated(step["body"], visit);
+  }
+}
+
 /// The launch model's columns of every launch, a table for each chip.
 std::string printModel(const Json &program) {
   const Json &traffic = program["traffic"];
@@ -145,14 +155,13 @@ std::string printModel(const Json &program) {
     result += "\n  Estimate for " + text(total["chip"]) + " (by the launch model, not measured): kernels " + fixed(kernels, 1) + " us, gaps between them " +
               fixed(gaps, 1) + " us\n";
     Table table({"layers", "useful", "filled", "pipe", "epilogue", "resident", "rounds", "limited by", "us"});
-    for (const Json &step : program["steps"]) {
-      if (!step.contains("estimates"))
-        continue;
+    auto row = [&](const Json &step) {
       const Json &e = step["estimates"][chip];
       table.add({joined(step["layers"]), fixed(e["useful_share"].get<double>(), 3), fixed(e["fill_share"].get<double>(), 3),
                  fixed(e["pipe_ceiling"].get<double>(), 3), fixed(e["epilogue_share"].get<double>(), 3), text(e["resident_blocks"]),
                  fixed(e["rounds"].get<double>(), 0), text(e["limiter"]), fixed(e["us"].get<double>(), 2)});
-    }
+    };
+    eachEstimated(program["steps"], row);
     result += table.print();
   }
   return result;

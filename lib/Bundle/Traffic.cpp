@@ -62,7 +62,7 @@ public:
     std::set<unsigned> written;
     for (const char *layer : {"q", "k", "v"})
       for (const PlanOperand &operand : byLayer.at(layer)->writes)
-        if (written.insert(operand.buffer).second)
+        if (!program.buffers[operand.buffer].name.ends_with("#parts") && written.insert(operand.buffer).second)
           qkv += at(program.buffers[operand.buffer].size, symbols);
     int64_t bytes = residual + read(q);              // norm
     bytes += read(q) + qkv;                          // q, k, v
@@ -97,7 +97,8 @@ private:
   int64_t residualBytes() const {
     int64_t most = -1;
     for (const PlanOperand &operand : byLayer.at("res1")->writes)
-      if (int64_t bytes = at(program.buffers[operand.buffer].size, symbols); bytes > most) {
+      if (int64_t bytes = at(program.buffers[operand.buffer].size, symbols);
+          bytes > most && !program.buffers[operand.buffer].name.ends_with("#parts")) {
         most = bytes;
         residualBuffer = operand.buffer;
       }
@@ -113,37 +114,67 @@ private:
 
 } // namespace
 
+static void execute(const std::vector<PlanStep> &steps, const std::vector<int64_t> &symbols, std::vector<const PlanStep *> &out) {
+  for (const PlanStep &step : steps) {
+    if (step.kind == PlanStep::Kind::Launch || step.kind == PlanStep::Kind::Copy)
+      out.push_back(&step);
+    if (step.kind == PlanStep::Kind::If && at(step.condition, symbols) != 0)
+      execute(step.body, symbols, out);
+  }
+}
+
+std::vector<const PlanStep *> vitrify::executedSteps(const PlanProgram &program, const std::vector<int64_t> &symbols) {
+  std::vector<const PlanStep *> out;
+  execute(program.steps, symbols, out);
+  return out;
+}
+
+int vitrify::chosenKernel(const PlanStep &step, const std::vector<int64_t> &symbols) {
+  int64_t dispatch = at(step.dispatch, symbols);
+  for (size_t i = 0; step.kind == PlanStep::Kind::Launch && i < step.kernels.size(); ++i)
+    if (dispatch >= step.ranges[i].first && dispatch <= step.ranges[i].second)
+      return int(i);
+  return -1;
+}
+
 int64_t vitrify::stepTraffic(const Plan &plan, const PlanProgram &program, const PlanStep &step,
                              const std::vector<int64_t> &symbols) {
   if (step.kind == PlanStep::Kind::Copy)
     return 2 * at(step.bytes, symbols);
-  if (step.kind != PlanStep::Kind::Launch)
+  int chosen = chosenKernel(step, symbols);
+  if (chosen < 0)
     return 0;
+  const auto &metrics = plan.kernels[step.kernels[size_t(chosen)]].metrics;
+  const auto parts = metrics.find("split");
+  const bool split = parts != metrics.end() && parts->second > 1;
+  auto inMemory = [&](const PlanOperand &operand) { return !program.buffers[operand.buffer].name.ends_with("#parts"); };
   int64_t bytes = 0;
   for (unsigned weight : std::set<unsigned>(step.weights.begin(), step.weights.end()))
     bytes += weightBytes(plan.weights[weight]);
-  // q, k and v are views of one buffer; together they are it.
-  for (const auto *operands : {&step.reads, &step.writes}) {
-    std::set<unsigned> seen;
-    for (const PlanOperand &operand : *operands)
-      if (seen.insert(operand.buffer).second)
-        bytes += at(program.buffers[operand.buffer].size, symbols);
-  }
+  // q, k and v are views of one buffer; together they are it. A split product reads no operand of its epilogue.
+  std::set<unsigned> seen;
+  for (const PlanOperand &operand : step.reads)
+    if (inMemory(operand) && seen.insert(operand.buffer).second && (!split || seen.size() == 1))
+      bytes += at(program.buffers[operand.buffer].size, symbols);
+  seen.clear();
+  for (const PlanOperand &operand : step.writes)
+    if (inMemory(operand) && !split && seen.insert(operand.buffer).second)
+      bytes += at(program.buffers[operand.buffer].size, symbols);
   return bytes;
 }
 
 PlanTraffic vitrify::planTraffic(const Plan &plan, const PlanProgram &program, const std::vector<int64_t> &symbols) {
   PlanTraffic traffic;
   std::map<std::string, Block> blocks;
-  for (const PlanStep &step : program.steps) {
-    int64_t bytes = stepTraffic(plan, program, step, symbols);
+  for (const PlanStep *step : executedSteps(program, symbols)) {
+    int64_t bytes = stepTraffic(plan, program, *step, symbols);
     traffic.bytes += bytes;
-    traffic.launches += step.kind == PlanStep::Kind::Launch;
-    std::string block = step.layers.empty() ? "" : blockOf(step.layers[0]);
+    traffic.launches += step->kind == PlanStep::Kind::Launch;
+    std::string block = step->layers.empty() ? "" : blockOf(step->layers[0]);
     if (block.empty())
       traffic.minimum += bytes;
     else
-      blocks.try_emplace(block, plan, program, symbols).first->second.add(step);
+      blocks.try_emplace(block, plan, program, symbols).first->second.add(*step);
   }
   for (const auto &[name, block] : blocks) {
     int64_t least = block.minimum();

@@ -23,9 +23,15 @@ struct PlanTraffic {
   int64_t blockLaunches = 0; ///< launches of them
 };
 
-/// Bytes of one launch or copy at these values of the program's symbols.
+/// The launches and copies that a program really executes at these values of its symbols, in order: bodies of If steps whose
+/// condition holds are among them.
+std::vector<const PlanStep *> executedSteps(const PlanProgram &program, const std::vector<int64_t> &symbols);
+/// Which of a launch's kernels serves these values; -1 for other steps.
+int chosenKernel(const PlanStep &step, const std::vector<int64_t> &symbols);
+/// Bytes of one launch or copy at these values of the program's symbols. The parts of a product whose K is split are left
+/// out: the compiler bounds their size so that they stay in L2 until the next launch adds them up, which writes the results.
 int64_t stepTraffic(const Plan &plan, const PlanProgram &program, const PlanStep &step, const std::vector<int64_t> &symbols);
-/// Of a program; bodies of If steps and called programs are left out.
+/// Of a program; called programs are left out.
 PlanTraffic planTraffic(const Plan &plan, const PlanProgram &program, const std::vector<int64_t> &symbols);
 
 } // namespace vitrify

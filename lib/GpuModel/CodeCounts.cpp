@@ -204,7 +204,10 @@ KernelCode countKernel(std::string name, const std::vector<ListedInstruction> &c
     count(code[i], each[i]);
     kernel.all += each[i];
   }
-  std::vector<NaturalLoop> loops = findLoops(code);
+  std::vector<bool> anchors(code.size());
+  for (size_t i = 0; i < code.size(); ++i)
+    anchors[i] = each[i].tensor() > 0;
+  std::vector<NaturalLoop> loops = findLoops(code, anchors);
   auto tensorIn = [&](const NaturalLoop &loop) {
     int64_t macs = 0;
     for (size_t i = 0; i < code.size(); ++i)
@@ -237,7 +240,7 @@ KernelCode countKernel(std::string name, const std::vector<ListedInstruction> &c
     if (main->members[i]) {
       first = std::min(first, i);
       last = i;
-      if (main->always[i] || each[i].tensor())
+      if (main->work[i])
         kernel.loop += each[i];
     }
   for (size_t i = 0; i < code.size(); ++i)
@@ -292,8 +295,12 @@ void addSass(Draft &draft, std::string_view text) {
   std::string_view label;
   if (size_t open = instruction.arguments.find("`("); (jumps || name == "BSYNC") && open != std::string_view::npos)
     label = instruction.arguments.substr(open + 2, instruction.arguments.find(')', open) - open - 2);
+  // Taken by warps whose threads went different ways only: the slow copy of what follows.
+  const bool divergent = hasPart(instruction.opcode, "DIV");
+  if (divergent)
+    label = {};
   // A branch's own condition: "BRA P0, `(.L_x_3)" or "BRA.U UP0, ...".
-  bool conditional = (predicated && !ever) || (jumps && has(instruction.arguments, ","));
+  bool conditional = divergent || (predicated && !ever) || (jumps && has(instruction.arguments, ","));
   instruction.falls = never || conditional || !(name == "EXIT" || name == "RET" || (jumps && name != "CALL"));
   draft.add(instruction, label);
 }

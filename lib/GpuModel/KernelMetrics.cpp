@@ -121,18 +121,23 @@ KernelLaunch launchOf(const KernelMetrics &metrics, double blocks, int threads, 
   launch.sharedBytesPerBlock = dynamicSharedBytes + uint64_t(metric(metrics, "static_shared_bytes"));
   launch.dramBytes = dramBytes;
   const double warps = (threads + 31) / 32;
-  CodeCounts loop = countsIn(metrics, "loop_");
-  if (!loop.macs()) {
-    launch.loop = workOf(countsIn(metrics, ""), warps);
+  CodeCounts loop = countsIn(metrics, "loop_"), all = countsIn(metrics, "");
+  if (!loop.macs() && !all.macs()) {
+    launch.loop = workOf(all, warps);
     return launch;
   }
+  // Without a loop the text is one, of which a warp may execute a part.
+  const bool whole = !loop.macs();
+  if (whole)
+    loop = all;
   // Unrolled or not: so many trips do the block's products.
   const double blockMacs = double(metric(metrics, "block_macs"));
   const double trips = blockMacs > 0 ? blockMacs / (warps * double(loop.macs())) : 1;
   launch.loop = workOf(loop, warps * trips);
   if (int64_t bytes = metric(metrics, "block_copy_bytes"))
     launch.loop.l2Bytes = double(bytes);
-  launch.epilogue = workOf(countsIn(metrics, "after_"), warps);
+  if (!whole)
+    launch.epilogue = workOf(countsIn(metrics, "after_"), warps);
   launch.stages = std::max(1, int(metric(metrics, "stages")));
   launch.stageBytes = double(metric(metrics, "stage_bytes"));
   launch.usefulMacs = rows * double(metric(metrics, "macs_per_row"));

@@ -83,9 +83,39 @@ std::vector<std::vector<bool>> dominatorsOf(const std::vector<Block> &blocks) {
   return dominators;
 }
 
+/// Blocks of a loop that are reached from `from` along `next` or `previous` without passing `without` or going around.
+std::vector<bool> reachedWithout(const std::vector<Block> &blocks, const std::vector<bool> &inside, std::vector<size_t> from,
+                                 std::vector<size_t> Block::*along, size_t header, size_t without) {
+  std::vector<bool> seen(blocks.size(), false);
+  while (!from.empty()) {
+    size_t b = from.back();
+    from.pop_back();
+    if (b == without || !inside[b] || seen[b])
+      continue;
+    seen[b] = true;
+    for (size_t to : blocks[b].*along) // the edge to the header is the way around
+      if (along == &Block::next ? to != header : b != header)
+        from.push_back(to);
+  }
+  return seen;
+}
+
+/// Whether some target cannot be passed on a way around without passing `b`.
+bool isWork(const std::vector<Block> &blocks, const std::vector<bool> &inside, size_t header, const std::vector<size_t> &ends,
+            const std::vector<size_t> &targets, size_t b) {
+  if (b == header || std::find(targets.begin() + long(ends.size()), targets.end(), b) != targets.end())
+    return true;
+  std::vector<bool> ahead = reachedWithout(blocks, inside, {header}, &Block::next, header, b);
+  std::vector<bool> behind = reachedWithout(blocks, inside, ends, &Block::previous, header, b);
+  auto open = [&](size_t target) { return ahead[target] && behind[target]; };
+  if (std::none_of(ends.begin(), ends.end(), open))
+    return true;
+  return std::any_of(targets.begin() + long(ends.size()), targets.end(), [&](size_t target) { return !open(target); });
+}
+
 } // namespace
 
-std::vector<NaturalLoop> findLoops(const std::vector<ListedInstruction> &code) {
+std::vector<NaturalLoop> findLoops(const std::vector<ListedInstruction> &code, const std::vector<bool> &anchors) {
   std::vector<NaturalLoop> loops;
   if (code.empty())
     return loops;
@@ -109,14 +139,18 @@ std::vector<NaturalLoop> findLoops(const std::vector<ListedInstruction> &code) {
       inside[b] = true;
       open.insert(open.end(), blocks[b].previous.begin(), blocks[b].previous.end());
     }
+    std::vector<size_t> targets = ends;
+    for (size_t b = 0; b < blocks.size(); ++b)
+      if (inside[b] && std::any_of(anchors.begin() + long(blocks[b].first), anchors.begin() + long(blocks[b].last), [](bool a) { return a; }))
+        targets.push_back(b);
     NaturalLoop loop{std::vector<bool>(code.size(), false), std::vector<bool>(code.size(), false)};
     for (size_t b = 0; b < blocks.size(); ++b) {
       if (!inside[b])
         continue;
-      bool always = std::all_of(ends.begin(), ends.end(), [&](size_t end) { return dominators[end][b]; });
+      bool work = isWork(blocks, inside, header, ends, targets, b);
       for (size_t i = blocks[b].first; i < blocks[b].last; ++i) {
         loop.members[i] = true;
-        loop.always[i] = always;
+        loop.work[i] = work;
       }
     }
     loops.push_back(std::move(loop));

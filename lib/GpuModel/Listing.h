@@ -23,10 +23,12 @@ struct ListedInstruction {
 /// One natural loop.
 struct NaturalLoop {
   std::vector<bool> members; ///< by instruction
-  std::vector<bool> always;  ///< those that lie on every way around
+  /// Those of the loop's work: what lies on every way around, or on every way around that passes an anchor.
+  std::vector<bool> work;
 };
 
-/// All natural loops; those of one header are one.
-std::vector<NaturalLoop> findLoops(const std::vector<ListedInstruction> &code);
+/// All natural loops; those of one header are one. `anchors` marks instructions that a loop is there for: a block with one
+/// is work even where not every trip passes it, and so is what leads to it and from it, but no block beside.
+std::vector<NaturalLoop> findLoops(const std::vector<ListedInstruction> &code, const std::vector<bool> &anchors);
 
 } // namespace vitrify

@@ -182,3 +182,25 @@ TEST(CodeCounts, TextWithoutKernelsIsRefused) {
       (void)countPtx(text.substr(0, length));
     }
 }
+
+TEST(CodeCounts, TheSlowCopyForDivergedWarpsDoesNotCount) {
+  std::string text = ".text.k:\n.L_top:\n/*0*/ HMMA.16816.F32 R1, R2, R3, R1 ;\n/*1*/ BRA.DIV ~URZ, `(.L_slow) ;\n/*2*/ SHFL.BFLY R1, R1 ;\n.L_back:\n"
+                     "/*3*/ @P0 BRA `(.L_top) ;\n/*4*/ EXIT ;\n.L_slow:\n/*5*/ MUFU.EX2 R1, R1 ;\n/*6*/ BRA `(.L_back) ;\n";
+  KernelCode k = countSass(text)->at(0);
+  EXPECT_EQ(k.loop.instructions, 4);
+  EXPECT_EQ(k.loop.mufu, 0);
+}
+
+TEST(CodeCounts, WorkBehindAConditionCounts) {
+  // A trip may skip the products; where it does not, it passes MUFU and one of two forms of a store, and never the last block.
+  std::string text = ".text.k:\n.L_top:\n/*0*/ IADD3 R1, R1, R2, RZ ;\n/*1*/ @P0 BRA `(.L_end) ;\n/*2*/ MUFU.EX2 R1, R1 ;\n/*3*/ @P1 BRA `(.L_b) ;\n"
+                     "/*4*/ STS [R1], R2 ;\n/*5*/ BRA `(.L_c) ;\n.L_b:\n/*6*/ STS.U8 [R1], R2 ;\n.L_c:\n/*7*/ HMMA.16816.F32 R1, R2, R3, R1 ;\n"
+                     "/*8*/ @P2 BRA `(.L_end) ;\n/*9*/ MUFU.RCP R1, R1 ;\n.L_end:\n/*a*/ @P3 BRA `(.L_top) ;\n/*b*/ EXIT ;\n";
+  KernelCode k = countSass(text)->at(0);
+  ASSERT_TRUE(k.hasLoop);
+  EXPECT_EQ(k.loop.instructions, 7); // 0, 1, 2, 3, 7, 8, a
+  EXPECT_EQ(k.loop.mufu, 1);
+  EXPECT_EQ(k.loop.sharedBytes, 0);
+  EXPECT_EQ(k.loop.tensorF16, 1);
+  EXPECT_EQ(k.all.mufu, 2);
+}

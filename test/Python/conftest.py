@@ -1,5 +1,6 @@
 """Shared by all tests: paths, model folders, and a way to break them."""
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ GOLDEN = ROOT / "test" / "Golden"
 EXAMPLE = ROOT / "examples" / "mnist"
 BIN = ROOT / "build" / "bin"
 sys.path.insert(0, str(GOLDEN))
+# Tests share what they compile with each other, and with nobody else.
+os.environ.setdefault("VITRIFY_CACHE", str(ROOT / "build" / "test-cache"))
 
 
 @pytest.fixture

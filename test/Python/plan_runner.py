@@ -43,6 +43,16 @@ def weights_of(bundle, plan):
     return found
 
 
+def executed(steps, symbols):
+    """Launches in order; bodies of conditions that hold are among them."""
+    for step in steps:
+        assert step["kind"] in ("launch", "if"), step["kind"]
+        if step["kind"] == "launch":
+            yield step
+        elif value_of(step["condition"], symbols):
+            yield from executed(step["body"], symbols)
+
+
 def run_plan(bundle, target, ptx, x, checks="all"):
     """Runs @forward on x. Returns name -> array for every buffer, E4M3 codes times their scale, and the number of reports of the checks."""
     plan = json.loads((Path(bundle) / "targets" / target / "plan.json").read_text(encoding="utf-8"))
@@ -53,25 +63,26 @@ def run_plan(bundle, target, ptx, x, checks="all"):
     sizes = [value_of(b["size"], symbols) for b in program["buffers"]]
     memory[program["inputs"][0]["buffer"]] = np.ascontiguousarray(x).view(np.uint8).reshape(-1)
     with emulator.Session(ptx, chip=target, checks=checks) as session:
-        for step in program["steps"]:
-            assert step["kind"] == "launch", "only launches"
+        for step in executed(program["steps"], symbols):
             dispatch = value_of(step["dispatch"], symbols)
             variant = next(v for v in step["variants"] if v["min"] <= dispatch <= v["max"])
             arguments = [np.int64(value_of(a, symbols)) for a in step["args"]] + [weights[i] for i in step["weights"]]
             arguments += [emulator.View(memory[r["buffer"]], value_of(r["offset"], symbols)) for r in step["reads"]]
             first = len(arguments)
             for write in step["writes"]:
-                memory.setdefault(write["buffer"], None)
                 arguments.append(emulator.Empty((sizes[write["buffer"]],), np.uint8))
             kernel = plan["kernels"][variant["kernel"]]["name"]
             done = session.run(kernel, [value_of(g, symbols) for g in variant["grid"]], variant["block"], arguments, shared=variant["shared_bytes"])
             reports += done.reports
+            # A split product leaves its result to the launch that adds the parts, and a whole one leaves the parts alone.
+            split = plan["kernels"][variant["kernel"]]["metrics"].get("split", 1) > 1
             for write, array in zip(step["writes"], done.arrays[first:], strict=True):
-                memory[write["buffer"]] = array
+                if program["buffers"][write["buffer"]]["name"].endswith("#parts") == split:
+                    memory[write["buffer"]] = array
     scales = {w["name"]: weights[i].view(np.float32) for i, w in enumerate(plan["weights"]) if w["dtype"] == "F32"}
     values = {}
     for index, buffer in enumerate(program["buffers"]):
-        if memory.get(index) is None:
+        if index not in memory or buffer["name"].endswith("#parts"):
             continue
         shape = [value_of(d, symbols) for d in buffer["shape"]]
         array = memory[index].view(DTYPES[buffer["dtype"]]).reshape(shape).astype(np.float32)

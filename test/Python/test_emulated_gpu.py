@@ -1,9 +1,10 @@
 """The sm_89 half of a bundle on the emulated GPU: every kernel of a trained model is executed, with the emulator's checks on."""
 import json
+import subprocess
 
 import numpy as np
 import pytest
-from conftest import EXAMPLE
+from conftest import BIN, EXAMPLE
 from test_simulate import digits
 
 from vitrify.compiler import CompileOptions, compile_model
@@ -80,3 +81,25 @@ def test_f32_products_are_refused(bundles, tmp_path):
     with pytest.raises(VitrifyError, match="no kernel on sm_89"):
         compile_model(EXAMPLE / "vit_mnist_gelu_rescaled", None, tmp_path / "b", CompileOptions(precision="f32", targets=("sm_89",)))
     assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize("chip, capability", [("sm_90", "9.0"), ("sm_100", "10.0"), ("sm_120", "12.0")])
+def test_newer_chips_run_the_portable_code(chip, capability, bundles):
+    """sm_89's PTX on chips that the bundle has no code for: said to be slower, and as good: sums keep more bits there."""
+    root, made, _ = bundles
+    done = subprocess.run([BIN / "vitrify-run", made["fp8"], f"--device=emulator:{chip}", f"--input={root / 'x.npy'}", "--batch=50", f"--output={root / 'y.npy'}"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"this GPU (compute capability {capability}) runs the PTX of target sm_89" in done.stderr
+    found, expected = np.load(root / "y.npy"), logits(made["fp8"], root, "emulator:sm_89", 50)
+    assert (found.argmax(1) == expected.argmax(1)).sum() >= COUNT - 1
+    assert 0 < np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
+
+
+def test_code_of_a_newer_chip_alone_is_refused(bundles, tmp_path):
+    """A bundle for sm_120a only runs on no sm_89, and says in one sentence what is needed."""
+    options = CompileOptions(precision="f16", targets=("sm_120a",))
+    compile_model(EXAMPLE / "vit_mnist_gelu_rescaled", None, tmp_path / "b", options)
+    root, _, _ = bundles
+    with pytest.raises(VitrifyError, match=r"this bundle has code for sm_120a, and this GPU has compute capability 8\.9: compile it with --target=sm_89 too"):
+        run_tool("vitrify-run", [tmp_path / "b", "--device=emulator:sm_89", f"--input={root / 'x.npy'}"])

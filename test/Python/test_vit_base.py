@@ -60,7 +60,7 @@ def measured(command):
 def test_compile_and_run(precision, vit_base):
     root = vit_base
     bundle = root / f"{precision}.vitrify"
-    arguments = [root / "model.mlir", "-o", bundle, f"--precision={precision}", f"--ranges={root}/ranges.json", f"--target={host_target()}"]
+    arguments = [root / "model.mlir", "-o", bundle, f"--precision={precision}", f"--ranges={root}/ranges.json", f"--target={host_target()}", "--no-cache"]
     used = measured([find_tool("vitrify-compile"), *map(str, arguments)])
     # Processor time, which other processes do not lengthen; the wall time of one thread is no more.
     assert used["seconds"] < 6
@@ -73,3 +73,12 @@ def test_compile_and_run(precision, vit_base):
     if precision == "f32":
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
     assert cosine >= {"f32": 0.9999999, "bf16": 0.9999, "fp8": 0.995}[precision]
+
+
+def test_cpu_and_gpu_from_the_cache(vit_base, tmp_path, monkeypatch):
+    """Both targets into one bundle: cold, and with every kernel found in the cache."""
+    monkeypatch.setenv("VITRIFY_CACHE", str(tmp_path / "cache"))
+    arguments = [vit_base / "model.mlir", "-o", tmp_path / "b", "--precision=fp8", f"--ranges={vit_base}/ranges.json", f"--target={host_target()}", "--target=sm_89"]
+    command = [find_tool("vitrify-compile"), *map(str, arguments)]
+    cold, cached = measured(command)["seconds"], measured(command)["seconds"]
+    assert cold < 8 and cached < 1, (cold, cached)

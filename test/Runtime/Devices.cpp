@@ -18,6 +18,7 @@ std::string vitrify::test::deviceName(DeviceKind kind) {
   case DeviceKind::HostLowMemory: return "HostLowMemory";
   case DeviceKind::Recording: return "Recording";
   case DeviceKind::Emulator: return "Emulator";
+  case DeviceKind::Cuda: return "Cuda";
   }
   return "";
 }
@@ -26,7 +27,20 @@ std::vector<DeviceKind> vitrify::test::conformanceDevices() {
   std::vector<DeviceKind> kinds{DeviceKind::Host, DeviceKind::HostLowMemory, DeviceKind::Recording};
   if (std::filesystem::exists(TEST_EMULATOR))
     kinds.push_back(DeviceKind::Emulator);
+  kinds.push_back(DeviceKind::Cuda);
   return kinds;
+}
+
+std::string TestDevice::missing() const {
+  if (which != DeviceKind::Cuda)
+    return "";
+  auto device = createCudaDevice({}, "", 0);
+  if (!device)
+    return device.status().message();
+  ManifestTarget target;
+  target.name = "sm_89";
+  target.device = "cuda";
+  return (*device)->checkTarget(target).message();
 }
 
 TestDevice::TestDevice(DeviceKind kind) : which(kind) {
@@ -46,7 +60,7 @@ TestBundleOptions TestDevice::bundleOptions() const {
   TestBundleOptions options;
   if (!isHost())
     options.targets = {"sm_89"};
-  options.ptx = which == DeviceKind::Emulator;
+  options.ptx = runsKernelsWhole();
   if (options.ptx)
     options.turns = 10;
   return options;
@@ -58,6 +72,8 @@ ProgramOptions TestDevice::programOptions() const {
   options.deviceOptions.lowMemory = which == DeviceKind::HostLowMemory;
   if (recorder)
     options.makeDevice = [this](const DeviceOptions &opts) { return createCudaDevice(opts, recorder->api(), 0); };
+  if (which == DeviceKind::Cuda)
+    options.device = "cuda";
   if (which == DeviceKind::Emulator) {
     setenv("VITRIFY_EMULATOR_DEVICES", "sm_89", 1);
     options.device = "cuda";

@@ -15,9 +15,9 @@
 
 namespace vitrify::test {
 
-enum class DeviceKind { Host, HostLowMemory, Recording, Emulator };
+enum class DeviceKind { Host, HostLowMemory, Recording, Emulator, Cuda };
 std::string deviceName(DeviceKind kind);
-/// Those that this build can run; the emulator only where its library was built.
+/// Those that this build can run; the emulator only where its library was built. Cuda is always among them: see missing().
 std::vector<DeviceKind> conformanceDevices();
 
 /// What a test needs to open bundles on one device.
@@ -27,6 +27,10 @@ public:
   ~TestDevice();
 
   DeviceKind kind() const { return which; }
+  /// Why this machine cannot run the device's tests: no driver, no GPU, or one that is too old. "" when it can.
+  std::string missing() const;
+  /// A device whose kernels run to their end, whatever is asked.
+  bool runsKernelsWhole() const { return which == DeviceKind::Emulator || which == DeviceKind::Cuda; }
   bool isHost() const { return which == DeviceKind::Host || which == DeviceKind::HostLowMemory; }
   /// Options of a bundle that this device runs.
   TestBundleOptions bundleOptions() const;

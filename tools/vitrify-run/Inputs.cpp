@@ -31,6 +31,12 @@ void printLog(int level, const char *message, void *) {
   std::fprintf(stderr, "vitrify-run: %s: %s\n", names[level < 0 || level > 2 ? 2 : level], message);
 }
 
+/// What a user should know unasked: that code of another chip runs slower, for one.
+void printWarning(int level, const char *message, void *user) {
+  if (level <= 1)
+    printLog(level, message, user);
+}
+
 /// The driver that emulates a GPU lies beside the tools, and takes its devices from the environment.
 StatusOr<std::string> emulatorDriver(const Options &options) {
   std::error_code code;
@@ -80,7 +86,7 @@ StatusOr<api::Program> vitrify::run::openProgram(const Options &options) {
   opts.memory_mode = options.lowMemory ? VITRIFY_MEMORY_LOW : VITRIFY_MEMORY_FAST;
   opts.weight_budget = options.weightBudget;
   opts.require_signature = options.signatureKey.empty() ? nullptr : options.signatureKey.c_str();
-  opts.log = options.verbose ? printLog : nullptr;
+  opts.log = options.verbose ? printLog : printWarning;
   return api::Program(options.bundle, opts);
 }
 

@@ -45,7 +45,7 @@ struct KernelCode {
   std::string name;
   CodeCounts all;    ///< of the whole text
   CodeCounts before; ///< text ahead of the main loop
-  CodeCounts loop;   ///< what each trip of the main loop executes: blocks that lie on every way around, and tensor instructions
+  CodeCounts loop;   ///< a trip of the main loop: what lies on every way around, or on every way past tensor instructions
   CodeCounts after;  ///< text behind the main loop
   bool hasLoop = false;
   int64_t registers = 0; ///< of a thread; 0 where the text does not say

@@ -50,7 +50,9 @@ StatusOr<std::vector<KernelCode>> countCode(const Toolchain &toolchain, const st
 
 StatusOr<AssembledKernels> vitrify::nvptx::assembleCached(const Toolchain &toolchain, const std::string &ptx,
                                                           const std::string &chip, CompileCache *cache) {
-  std::string key = CacheKey("cubin").add(toolchain.version).add(toolchain.nvdisasm).add(chip).add(kPtxasOptions).add(ptx).finish();
+  // The compiler is a part of the key: it counts the instructions.
+  std::string key = CacheKey("cubin").add(CompileCache::compilerIdentity()).add(toolchain.version).add(toolchain.nvdisasm)
+                        .add(chip).add(kPtxasOptions).add(ptx).finish();
   if (cache)
     if (auto found = cache->find(key))
       if (auto kernels = parseEntry(*found))

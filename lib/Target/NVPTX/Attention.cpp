@@ -81,11 +81,12 @@ KernelSpec specOf(vit::AttentionOp op, const TargetRow &row, const Arguments &ar
                                     : PlanExpr::binary(K::FloorDiv, rows, PlanExpr(q));
     int64_t blocks = (q + tile.rows() - 1) / tile.rows();
     spec.grid[0] = PlanExpr::binary(K::Mul, segments, PlanExpr(blocks));
-    // Rows and keys are worked off 16 at a time; every head has blocks of its own.
+    // Rows are worked off 16 at a time, keys too, but for scores that stay in registers, by 8; a head has its own blocks.
     int64_t keys = op.getKvUniform().value_or(q);
     if (!isProbe(op) && !op.getCausal()) {
       spec.facts["macs_per_row"] = 2 * int64_t(op.getHeads()) * keys * tile.head;
-      spec.facts["block_macs"] = 2 * ((q + 15) / 16 * 16) * ((keys + 15) / 16 * 16) * tile.head / blocks;
+      int64_t padded = (tile.onePassKeys ? (keys + 7) / 8 * 8 : (keys + 15) / 16 * 16) + (keys + 15) / 16 * 16;
+      spec.facts["block_macs"] = (q + 15) / 16 * 16 * padded * tile.head / blocks;
       spec.facts["block_copy_bytes"] = (2 * keys + std::min<int64_t>(tile.rows(), q)) * tile.head * 2;
     }
   } else {

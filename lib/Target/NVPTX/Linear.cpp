@@ -28,6 +28,7 @@ std::map<std::string, int64_t> factsOf(const LinearTile &t, int64_t columns, int
           {"block_outputs", t.rows * t.columns},
           {"block_macs", t.rows * t.columns * padded},
           {"block_copy_bytes", (t.rows + t.columns) * padded * bytes},
+          {"split", t.split},
           {"stages", t.stages},
           {"stage_bytes", (t.rows + t.columns) * t.depthBytes}};
 }
