@@ -2,6 +2,7 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
+#include "JoinModels.h"
 #include "vitrify/Pipelines/Compiler.h"
 
 #include "vitrify/Bundle/Writer.h"
@@ -18,7 +19,6 @@
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Verifier.h"
-#include "mlir/Parser/Parser.h"
 #include "llvm/Support/FormatVariadic.h"
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/Path.h"
@@ -206,7 +206,7 @@ std::map<std::string, std::string> storedLayouts(ArrayRef<TargetState> states) {
       std::string order = "nk";
       if (auto layout = parseLayout(weight.layout, weight.dtype); layout && layout->panels)
         order = panelLayout(layout->width, layout->interleave, weight.dtype, layout->sums);
-      auto [place, isNew] = result.try_emplace(weight.name, order);
+      auto [place, isNew] = result.try_emplace(weight.tensor, order);
       if (!isNew && place->second != order)
         place->second = "nk";
     }
@@ -237,8 +237,8 @@ LogicalResult Compiler::writeBundle() {
           return op.emitError() << "weight '" << name.getValue() << "' differs between the targets";
       }
     for (const PlanWeight &weight : state.planned.plan.weights)
-      if (requested.insert(weight.name).second)
-        requests.push_back({weight.name, 64, layouts.at(weight.name)});
+      if (requested.insert(weight.tensor).second)
+        requests.push_back({weight.tensor, 64, layouts.at(weight.tensor)});
   }
   if (failed(fillWeightStore(*all, baseFolder(), store)))
     return failure();
@@ -253,9 +253,10 @@ LogicalResult Compiler::writeBundle() {
     tensors[weight.name] = &weight;
   for (TargetState &state : states) {
     for (PlanWeight &weight : state.planned.plan.weights) {
-      const WrittenWeight &tensor = *tensors.at(weight.name);
+      const WrittenWeight &tensor = *tensors.at(weight.tensor);
+      bool asDerived = layouts.at(weight.tensor) == "nk";
       weight.tensor = tensor.tensor;
-      if (layouts.at(weight.name) == "nk")
+      if (asDerived)
         continue;
       // In the order of the kernel's panels already: at most a conversion is left.
       auto layout = parseLayout(weight.layout, weight.dtype);
@@ -327,7 +328,11 @@ LogicalResult Compiler::run() {
                                                 << "', expected bundle, vit, plan, kernel, llvm, llvm-ir or asm";
   if (failed(chooseTargets()))
     return failure();
-  source = parseSourceFile<ModuleOp>(options.input, &context);
+  std::vector<std::string> files = {options.input};
+  files.insert(files.end(), options.moreInputs.begin(), options.moreInputs.end());
+  if (files.size() > 1 && !options.ranges.empty())
+    return emitError(UnknownLoc::get(&context)) << "ranges are of one model's values: give one model, or a precision that needs none";
+  source = parseModels(context, files);
   if (!source)
     return failure();
   EmitOptions tools = options.tools;

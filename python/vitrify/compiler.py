@@ -1,8 +1,9 @@
 """The whole way from Python: `vitrify.compile(model, images)` imports, calibrates, quantises and compiles."""
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from vitrify import auto
 from vitrify.calibration import METHODS, observe, write_activity, write_ranges
 from vitrify.errors import VitrifyError
 from vitrify.images import load_inputs
@@ -11,7 +12,7 @@ from vitrify.tools import run_tool
 from vitrify.workspace import module_of
 
 ACTIVATIONS = ("auto", "static", "token")
-PRECISIONS = ("f32", "bf16", "f16", "fp8", "int8")
+PRECISIONS = ("f32", "bf16", "f16", "fp8", "int8", "auto")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class CompileOptions:
     tolerance: float | None = None    # with images: those go too that never fired on them or that others can stand for, up to this relative error a layer
     share_low_rank: float = 0.0       # a weight may be another one plus a difference of low rank, up to this relative error
     report: str | None = None         # where a JSON report of what was shared and pruned goes
+    max_drop: float | None = None     # of precision auto: largest relative error of the output on the calibration images
+    auto_report: str | None = None    # where its measurements go as JSON, and as a plot (.png) beside it
     activations: str = "auto"         # where the scales of quantised inputs come from: auto, static or token
 
     def __post_init__(self):
@@ -40,6 +43,10 @@ class CompileOptions:
                 raise VitrifyError(f"{field}: expected a number from 0 to below 1, found {value}")
         if self.tolerance is not None and not self.prune_gates:
             raise VitrifyError("a tolerance is for --vit-prune-gates, which is not given")
+        if (self.precision == "auto") != (self.max_drop is not None):
+            raise VitrifyError("precision auto needs a bound on the error (--max-drop)" if self.max_drop is None else "--max-drop is for --precision=auto")
+        if self.max_drop is not None and not 0 < self.max_drop < 1:
+            raise VitrifyError(f"max_drop: expected a number between 0 and 1, found {self.max_drop}")
         if self.calibration_images < 1:
             raise VitrifyError(f"calibration images: expected at least 1, found {self.calibration_images}")
 
@@ -75,6 +82,23 @@ def compile_module(module, output, options=CompileOptions(), ranges=None, activi
     return run_tool("vitrify-compile", arguments)
 
 
+def measured(module, images, options, ranges, activity, folder):
+    """The options that measurement on `images` chooses for precision auto."""
+    x = load_inputs(images, Path(module).parent / "preprocess.json", options.calibration_images)
+    plain = replace(options, precision="bf16", max_drop=None, auto_report=None)
+    measure = auto.Measure(module, x, folder, plain, ranges, activity, compile_module)
+    best, points, sensitivity = auto.choose(measure, options.max_drop)
+    print(auto.table(points, measure.groups, best))
+    if options.auto_report:
+        auto.write_report(options.auto_report, best, points, sensitivity, measure.groups, options.max_drop)
+        auto.plot(Path(options.auto_report).with_suffix(".png"), points, best)
+    targets = options.targets or (host_target(),)
+    half = "bf16" if all(t.startswith("x86") for t in targets) else "f16"
+    if len(best.wide) == len(measure.groups):
+        return replace(plain, precision=half)
+    return replace(plain, precision="fp8", keep=options.keep + measure.rules(best.wide, half))
+
+
 def compile_model(model, images=None, output=None, options=CompileOptions(), ranges=None):
     """A model folder or model.mlir to a bundle at `output` (default: the model's name with .vitrify, here); returns its path.
 
@@ -82,6 +106,8 @@ def compile_model(model, images=None, output=None, options=CompileOptions(), ran
     and runs without. A tolerance needs images.
     """
     output = Path(f"{Path(model).resolve().stem}.vitrify" if output is None else output)
+    if options.precision == "auto" and not images:
+        raise VitrifyError("precision auto needs images to measure on (--calibrate)")
     if options.precision == "fp8" and not images and not ranges:
         raise VitrifyError("fp8 needs images to calibrate on (--calibrate) or ranges (--ranges)")
     if options.tolerance is not None and not images:
@@ -93,5 +119,8 @@ def compile_model(model, images=None, output=None, options=CompileOptions(), ran
             seen = Path(folder) / "ranges.json"
             calibrate(module, images, seen, options.method, options.calibration_images, activity)
             ranges = ranges or seen
+        if options.precision == "auto":
+            options = measured(module, images, options, ranges, activity, folder)
+            ranges = ranges if options.precision == "fp8" else None
         compile_module(module, output, options, ranges, activity)
     return output

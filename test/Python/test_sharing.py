@@ -1,4 +1,5 @@
 """Layers that have the same weights store one: found from the values, given by layer_share_map, up to a factor, up to a low rank."""
+import hashlib
 import json
 import shutil
 
@@ -161,3 +162,59 @@ def test_low_rank_differences_on_request(images, tmp_path):
 def test_the_report_needs_a_folder_to_go_to(tmp_path):
     with pytest.raises(VitrifyError, match="nowhere"):
         bundle_of(COMPACT, tmp_path, "m", "f32", f"--report-json={tmp_path / 'nowhere' / 'r.json'}")
+
+
+def test_models_of_one_bundle_share(images, tmp_path):
+    """The compact model and the one with a copy in every layer, whose classifier is another one: two entries, one set of blocks."""
+    (tmp_path / "x.npy").symlink_to(images[0] / "x.npy")
+
+    def change(layer, name, value):
+        return value
+
+    unshared(tmp_path / "model", change)
+    tensors = {name: value.copy() for name, value in load_file(tmp_path / "model" / "model.safetensors").items()}
+    tensors["classifier.weight"] = np.ascontiguousarray(tensors["classifier.weight"][::-1])
+    save_file(tensors, tmp_path / "model" / "model.safetensors")
+    import_folder(COMPACT, tmp_path / "first.mlir")
+    import_folder(tmp_path / "model", tmp_path / "second.mlir")
+    for name, files in (("both", ("first", "second")), ("first", ("first",)), ("second", ("second",))):
+        run_tool("vitrify-compile", [*(tmp_path / f"{f}.mlir" for f in files), "-o", tmp_path / name, f"--target={host_target()}", "--precision=bf16"])
+    size = lambda name: json.loads(run_tool("vitrify-inspect", [tmp_path / name, "--json"]))["weights"]["tensor_bytes"]
+    assert 0 < size("both") - size("first") <= 64 * 64 * 2  # a panel of the other classifier, in bf16
+    for entry in ("first", "second"):
+        answers = []
+        for bundle, options in ((tmp_path / "both", [f"--entry={entry}"]), (tmp_path / entry, [])):
+            run_tool("vitrify-run", [bundle, f"--input={tmp_path / 'x.npy'}", "--batch=100", f"--output={tmp_path / 'y.npy'}", *options])
+            answers.append(np.load(tmp_path / "y.npy"))
+        assert np.array_equal(*answers), entry
+    shared = json.loads(run_tool("vitrify-inspect", [tmp_path / "both", "--json"]))["targets"][0]["shared_weights"]
+    assert any({layer.split("/")[0] for layer in t["layers"]} >= {"second", "b0.q+b0.k+b0.v"} for t in shared), shared[:3]
+    with pytest.raises(VitrifyError, match="two models of the name 'first'"):
+        run_tool("vitrify-compile", [tmp_path / "first.mlir", tmp_path / "first.mlir", "-o", tmp_path / "m", f"--target={host_target()}"])
+    steps = json.loads((tmp_path / "preprocess.json").read_text())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "third.mlir").write_text((tmp_path / "first.mlir").read_text())
+    (tmp_path / "other" / "preprocess.json").write_text(json.dumps(steps | {"mean": [0.5]}))
+    with pytest.raises(VitrifyError, match="prepares its images in another way"):
+        run_tool("vitrify-compile", [tmp_path / "first.mlir", tmp_path / "other" / "third.mlir", "-o", tmp_path / "m", f"--target={host_target()}"])
+
+
+def test_a_head_tied_to_an_embedding_is_one_tensor(tmp_path):
+    """A table that is looked up and multiplied by, stored twice: the bundle has it once."""
+    table = np.random.RandomState(0).standard_normal((40, 16)).astype(np.float32)
+    save_file({"embed": table, "head": table.copy()}, tmp_path / "w.safetensors")
+    data = (tmp_path / "w.safetensors").read_bytes()
+    sha = hashlib.sha256(data[:8 + int.from_bytes(data[:8], "little")]).hexdigest()
+    weight = lambda name: f'vit.weight @{name} : tensor<40x16xf32> {{ %0 = vit.read @ckpt "{name}" : tensor<40x16xf32>  vit.yield %0 : tensor<40x16xf32> }}\n'
+    (tmp_path / "m.mlir").write_text(
+        f'vit.source @ckpt path "w.safetensors" size {len(data)} header_sha256 "{sha}"\n' + weight("embed") + weight("head") +
+        'func.func @forward(%ids: tensor<?xi32> {vit.name = "ids", vit.dims = [#vit.dim<"tokens", 1, 4, 64>]}) -> (tensor<?x40xf32> {vit.name = "logits"}) {\n'
+        '  %e = vit.get @embed : tensor<40x16xf32>\n  %h = vit.get @head : tensor<40x16xf32>\n'
+        '  %x = vit.embed %e, %ids layers ["embed"] : tensor<40x16xf32>, tensor<?xi32> -> tensor<?x16xf32>\n'
+        '  %y = vit.linear %x, %h layers ["head"] : tensor<?x16xf32>, tensor<40x16xf32> -> tensor<?x40xf32>\n  return %y : tensor<?x40xf32>\n}\n')
+    run_tool("vitrify-compile", [tmp_path / "m.mlir", "-o", tmp_path / "m.vitrify", f"--target={host_target()}"])
+    report = json.loads(run_tool("vitrify-inspect", [tmp_path / "m.vitrify", "--json"]))
+    stored = [t for t in report["weights"]["tensors"] if t["bytes"] >= table.nbytes]
+    shared = report["targets"][0]["shared_weights"]
+    # One tensor where both read it as stored; a linear that reads panels of its own has a second form, which is said.
+    assert len(stored) == 1 and shared[0]["layers"] == ["embed", "head"], (stored, shared)

@@ -19,7 +19,7 @@ using namespace llvm;
 
 namespace {
 cl::OptionCategory category("vitrify-compile options");
-cl::opt<std::string> input(cl::Positional, cl::Required, cl::desc("model.mlir"), cl::cat(category));
+cl::list<std::string> inputs(cl::Positional, cl::OneOrMore, cl::desc("model.mlir..."), cl::cat(category));
 cl::opt<std::string> output("o", cl::desc("bundle folder, or file of an emitted stage"), cl::value_desc("path"), cl::cat(category));
 cl::list<std::string> targets("target", cl::desc("x86-64-v4-bf16, sm_89, ...; may be repeated"), cl::value_desc("name"), cl::cat(category));
 cl::opt<std::string> precision("precision", cl::desc("f32, bf16, f16, fp8 or int8 (default f32)"), cl::init("f32"), cl::cat(category));
@@ -44,6 +44,7 @@ cl::extrahelp examples(R"(
 EXAMPLES:
   vitrify-compile model.mlir -o model.vitrify --target=x86-64-v4-bf16 --precision=bf16
   vitrify-compile model.mlir -o model.vitrify --target=x86-64-v3 --target=sm_89 --precision=fp8 --ranges=ranges.json
+  vitrify-compile small.mlir large.mlir -o both.vitrify --target=x86-64-v3     # entries small and large, equal weights once
   vitrify-compile model.mlir --target=sm_89 --precision=f16 --emit=asm -o kernels.ptx
 )");
 } // namespace
@@ -58,7 +59,8 @@ int main(int argc, char **argv) {
     return 1;
   }
   vitrify::CompilerOptions options;
-  options.input = input;
+  options.input = inputs[0];
+  options.moreInputs.assign(inputs.begin() + 1, inputs.end());
   options.output = output;
   options.targets.assign(targets.begin(), targets.end());
   options.precision = precision;

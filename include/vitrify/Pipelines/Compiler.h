@@ -17,6 +17,7 @@ namespace vitrify {
 /// What vitrify-compile is asked for.
 struct CompilerOptions {
   std::string input;                   ///< model.mlir, vit as imported or at any later stage
+  std::vector<std::string> moreInputs; ///< further models: entries of the same bundle, which share weights of equal values
   std::string output;                  ///< bundle folder, or the file for an emitted stage ("-" or "": standard output)
   std::vector<std::string> targets;    ///< rows of KnownTargets, at least one
   std::string precision = "f32";

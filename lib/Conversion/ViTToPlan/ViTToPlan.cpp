@@ -126,13 +126,18 @@ FailureOr<unsigned> Planner::weightIndex(Operation *user, Value value, StringRef
 }
 
 FailureOr<unsigned> Planner::weightIndex(Operation *user, StringRef name, RankedTensorType type, StringRef layout) {
-  for (auto [i, weight] : llvm::enumerate(out.plan.weights))
-    if (weight.name == name && weight.layout == layout)
+  bool isKnown = false;
+  for (auto [i, weight] : llvm::enumerate(out.plan.weights)) {
+    isKnown = isKnown || weight.tensor == name;
+    if (weight.tensor == name && weight.layout == layout)
       return i;
+  }
   auto dtype = dtypeOf(type.getElementType());
   if (!dtype)
     return user->emitOpError() << "has an element type that no bundle stores: " << type.getElementType();
-  PlanWeight weight{name.str(), name.str(), *dtype, {type.getShape().begin(), type.getShape().end()}, layout.str()};
+  // One tensor that kernels read in two layouts, as a table that is looked up and multiplied by, has two names.
+  std::string own = isKnown ? (name + "#" + layout).str() : name.str();
+  PlanWeight weight{std::move(own), name.str(), *dtype, {type.getShape().begin(), type.getShape().end()}, layout.str()};
   out.plan.weights.push_back(std::move(weight));
   return out.plan.weights.size() - 1;
 }

@@ -17,6 +17,8 @@ def add_arguments(parser):
     parser.add_argument("--method", choices=METHODS, default="amax", help="how a range is found from what was observed (default: amax)")
     parser.add_argument("--ranges", metavar="FILE", help="ranges.json of vitrify calibrate, instead of --calibrate")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp8", help="of the linears (default: fp8)")
+    parser.add_argument("--max-drop", type=float, metavar="X", help="with --precision=auto: largest relative error of the model's output on the calibration images")
+    parser.add_argument("--auto-report", metavar="FILE", help="with --precision=auto: write what was measured as JSON, and a plot beside it")
     parser.add_argument("--activations", choices=ACTIVATIONS, default="auto",
                         help="scales of quantised inputs: static (calibrated), token (found at run time) or auto (default)")
     parser.add_argument("--target", action="append", default=[], metavar="NAME", help="processor to compile for; may be repeated (default: this machine's)")
@@ -33,5 +35,6 @@ def add_arguments(parser):
 def run(options):
     settings = CompileOptions(precision=options.precision, targets=tuple(options.target), method=options.method, keep=tuple(options.keep),
                               calibration_images=options.calibrate_images, max_batch=options.max_batch, prune_gates=options.vit_prune_gates,
-                              tolerance=options.tolerance, share_low_rank=options.share_low_rank, report=options.report, activations=options.activations)
+                              tolerance=options.tolerance, share_low_rank=options.share_low_rank, report=options.report, activations=options.activations,
+                              max_drop=options.max_drop, auto_report=options.auto_report)
     print(f"{compile_model(options.model, options.calibrate, options.output, settings, options.ranges)}: {options.precision}")

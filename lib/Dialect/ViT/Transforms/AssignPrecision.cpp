@@ -91,7 +91,7 @@ bool isBlockLinear(Operation *op) {
   if (!linear)
     return false;
   StringRef name = cast<StringAttr>(linear.getLayers()[0]).getValue();
-  static const llvm::Regex block("^b[0-9]+\\.");
+  static const llvm::Regex block("^([^/]+/)?b[0-9]+\\."); // of a bundle of several models: "small/b0.fc1"
   return block.match(name) && !name.contains("gate") && !name.contains(".diff.");
 }
 
