@@ -30,14 +30,15 @@ OperandMap vitrify::classifyMap(AffineMap map, int64_t &block) {
 static bool isSmallGroup(int64_t group) { return group <= 8 && llvm::isPowerOf2_64(group); }
 
 MathMode EpilogueEmitter::mathMode(Operation *op) {
-  bool codes = true;
+  bool codes = true, bytes = true;
   for (Type type : op->getResultTypes()) {
     Type element = getElementTypeOrSelf(type);
     if (element.isF32())
       return isa<vit::LinearOp, vit::PatchEmbedOp>(op) ? MathMode::Near : MathMode::Exact;
+    bytes &= element.isInteger(8);
     codes &= isa<Float8E4M3FNType>(element) || element.isInteger(8);
   }
-  return codes ? MathMode::Code : MathMode::Fast;
+  return bytes ? MathMode::Int8 : codes ? MathMode::Code : MathMode::Fast;
 }
 
 std::string EpilogueEmitter::whyUnsupported(Operation *op, int64_t span, unsigned lanes) {

@@ -21,13 +21,16 @@ struct Row {
 constexpr std::array<Row, 4> kWide = {{{6, 4, 1.0}, {8, 3, 1.01}, {12, 2, 1.03}, {14, 1, 1.15}}};
 constexpr std::array<Row, 2> kNarrow = {{{6, 2, 1.0}, {10, 1, 1.1}}};
 
+/// Every tile of rows reads the whole panel: one that leaves no room in the second-level cache comes from further away.
+constexpr int64_t kPanelBytes = 512 * 1024;
+
 std::span<const Row> tableFor(unsigned registers) {
   return registers >= 32 ? std::span<const Row>(kWide) : std::span<const Row>(kNarrow);
 }
 } // namespace
 
 std::optional<RegisterTile> vitrify::chooseLinearTile(int64_t columns, int64_t group, unsigned lanes,
-                                                      unsigned registers) {
+                                                      unsigned registers, int64_t columnBytes) {
   std::optional<RegisterTile> best;
   double bestCost = 0;
   for (const Row &row : tableFor(registers)) {
@@ -35,6 +38,8 @@ std::optional<RegisterTile> vitrify::chooseLinearTile(int64_t columns, int64_t g
     if (width % group != 0)
       continue;
     double cost = double((columns + width - 1) / width * width) * row.cost;
+    if (width * columnBytes > kPanelBytes)
+      cost *= 1.06;
     if (best && cost >= bestCost)
       continue;
     // About 48 rows a unit: enough units for a few threads at the sizes of one image, few enough to reuse a panel.

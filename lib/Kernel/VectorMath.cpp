@@ -21,7 +21,7 @@ struct ExpParts {
 };
 
 /// Whether results have 16 bits or less.
-bool isShort(MathMode mode) { return mode == MathMode::Fast || mode == MathMode::Code; }
+bool isShort(MathMode mode) { return mode != MathMode::Exact && mode != MathMode::Near; }
 
 /// Horner's rule, `coefficients` from the constant term upwards.
 Value polynomial(LaneBuilder &b, Value x, ArrayRef<float> coefficients) {
@@ -204,6 +204,8 @@ Value geluErf(LaneBuilder &b, Value x, MathMode mode) {
   // Phi(-a) itself, so that a times it is within 2^-16 up to 4.5, where it is all but 0.
   static constexpr float kPhi[] = {0.499745041f,  -0.397848397f, 0.00168690982f,  0.0521894731f,   0.0281714369f,
                                    -0.0375097729f, 0.0148850502f, -0.00296971947f, 0.000305016089f, -1.28941892e-05f};
+  static constexpr float kPhiInt8[] = {0.500490904f,  -0.390818536f,  -0.0428058207f, 0.139967993f,
+                                       -0.0575653091f, 0.00992144644f, -0.000642855244f};
   switch (mode) {
   case MathMode::Exact:
     return geluErfExact(b, x);
@@ -212,10 +214,12 @@ Value geluErf(LaneBuilder &b, Value x, MathMode mode) {
   case MathMode::Fast:
     return geluErfLog(b, x, 12.9f, kLogFast, kExpFast);
   case MathMode::Code:
+  case MathMode::Int8:
     break;
   }
-  Value a = b.min(b.abs(x), b.splat(4.5f));
-  return b.fma(b.neg(a), polynomial(b, a, kPhi), b.select(b.less(x, b.splat(0.0f)), b.splat(0.0f), x));
+  const bool bytes = mode == MathMode::Int8;
+  Value a = b.min(b.abs(x), b.splat(bytes ? 4.0f : 4.5f));
+  return b.fma(b.neg(a), polynomial(b, a, bytes ? ArrayRef<float>(kPhiInt8) : ArrayRef<float>(kPhi)), b.select(b.less(x, b.splat(0.0f)), b.splat(0.0f), x));
 }
 } // namespace
 

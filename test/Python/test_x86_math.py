@@ -9,7 +9,7 @@ import ctypes.util
 import numpy as np
 import pytest
 
-from x86_kernels import BF16, Kernels, op_targets, tensor_type, ulp_error, weight
+from x86_kernels import BF16, E4M3, Kernels, op_targets, tensor_type, ulp_error, weight
 
 TARGETS = pytest.mark.parametrize("target", op_targets())
 LIBM = ctypes.CDLL(ctypes.util.find_library("m"))
@@ -93,7 +93,7 @@ def test_fast_forms_round_like_the_exact_value(target, name):
 def in_linear(x, body, result, target):
     """The epilogue of a linear whose sums are 0, on %v: the elements of x."""
     rows, n = x.shape
-    element = {np.float32: "f32", np.int8: "i8"}[result]
+    element = {np.float32: "f32", np.int8: "i8", E4M3: "f8E4M3FN"}[result]
     text = (weight("w", np.zeros((n, 1), np.float32)) + f"func.func @f(%x: tensor<?x1xf32>, %v: {tensor_type(x)}) {{\n"
             f"  %w = vit.get @w : tensor<{n}x1xf32>\n  %r = vit.linear %x, %w layers [\"l\"] : tensor<?x1xf32>, "
             f"tensor<{n}x1xf32> -> tensor<?x{n}x{element}> epilogue(%v [(m, n) -> (m, n)] : {tensor_type(x)}) group 1 {{\n"
@@ -119,7 +119,7 @@ def test_gelu_after_a_sum(target):
 
 
 @TARGETS
-@pytest.mark.parametrize("scale", [16.0, 120.0, 16384.0])
+@pytest.mark.parametrize("scale", [16.0, 120.0, 2048.0])
 def test_gelu_before_codes(target, scale):
     """A code is the nearest whole number or, by what the form is off, its neighbour at a tie."""
     x = arguments("gelu_erf", 1 << 15)
@@ -127,5 +127,17 @@ def test_gelu_before_codes(target, scale):
             "    vit.yield %c : i8\n")
     found = in_linear(x, body, np.int8, target)
     exact = REFERENCE["gelu_erf"](x.astype(np.float64))
+    assert np.all(np.abs(found - np.clip(exact * scale, -127, 127)) <= 0.5 + 2.0**-11.5 * scale + 1e-4)
+
+
+@TARGETS
+@pytest.mark.parametrize("scale", [1.0, 50.0])
+def test_gelu_before_e4m3(target, scale):
+    x = arguments("gelu_erf", 1 << 15)
+    body = (f"    %k = arith.constant {scale} : f32\n    %t = arith.mulf %g, %k : f32\n    %c = vit.convert %t sat : f32 to f8E4M3FN\n"
+            "    vit.yield %c : f8E4M3FN\n")
+    found = in_linear(x, body, E4M3, target)
+    exact = REFERENCE["gelu_erf"](x.astype(np.float64))
     off = np.where(np.abs(x) <= 1, np.minimum(np.abs(exact) * 2.0**-10, 2.0**-14), 2.0**-14)
-    assert np.all(np.abs(found - np.clip(exact * scale, -127, 127)) <= 0.5 + off * scale + 1e-4)
+    half = np.maximum(np.abs(exact * scale) / 16, 2.0**-10)  # of the step between codes
+    assert np.all(np.abs(found - np.clip(exact * scale, -448, 448)) <= half * 1.001 + off * scale)

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <thread>
+#include <time.h>
 
 using namespace vitrify;
 using namespace vitrify::run;
@@ -34,6 +35,13 @@ uint64_t peakResidentBytes() {
 double rounded(double value) { return double(int64_t(value * 1e4 + 0.5)) / 1e4; }
 
 } // namespace
+
+/// Of all threads of this process.
+static double cpuMilliseconds() {
+  timespec now;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return double(now.tv_sec) * 1e3 + double(now.tv_nsec) * 1e-6;
+}
 
 Status vitrify::run::bench(const Options &options, const api::Program &program, Clock::time_point start) {
   const vitrify_program_info info = program.info();
@@ -62,7 +70,7 @@ Status vitrify::run::bench(const Options &options, const api::Program &program, 
   const double firstMs = milliseconds(Clock::now() - start);
 
   std::atomic<int64_t> next{0};
-  std::vector<double> times(size_t(options.bench));
+  std::vector<double> times(size_t(options.bench)), cpuTimes(size_t(options.bench));
   std::vector<std::string> errors(contexts.size());
   std::atomic<int64_t> waiting{options.contexts};
   Clock::time_point begin;
@@ -81,14 +89,17 @@ Status vitrify::run::bench(const Options &options, const api::Program &program, 
         std::this_thread::yield();
       for (int64_t i; (i = next++) < options.bench;) {
         Clock::time_point from = Clock::now();
+        const double cpuFrom = cpuMilliseconds();
         contexts[index]->run(options.entry, inputs, outputs);
         times[size_t(i)] = milliseconds(Clock::now() - from);
+        cpuTimes[size_t(i)] = cpuMilliseconds() - cpuFrom;
       }
     } catch (const api::Error &error) {
       errors[index] = error.what();
       --waiting;
     }
   };
+  const double cpuBegin = cpuMilliseconds();
   std::vector<std::thread> threads;
   for (size_t i = 1; i < contexts.size(); ++i)
     threads.emplace_back(work, i);
@@ -96,6 +107,7 @@ Status vitrify::run::bench(const Options &options, const api::Program &program, 
   for (std::thread &thread : threads)
     thread.join();
   const double seconds = milliseconds(Clock::now() - begin) / 1e3;
+  const double cpuAll = cpuMilliseconds() - cpuBegin;
   for (const std::string &error : errors)
     if (!error.empty())
       return internalError(error);
@@ -111,6 +123,7 @@ Status vitrify::run::bench(const Options &options, const api::Program &program, 
                               {"p50_ms", percentile(0.5)},
                               {"p90_ms", percentile(0.9)},
                               {"p99_ms", percentile(0.99)},
+                              {"cpu_ms", rounded(options.contexts == 1 ? std::ranges::min(cpuTimes) : cpuAll / double(options.bench))},
                               {"images_per_s", rounded(double(batch * options.bench) / seconds)},
                               {"first_ms", rounded(firstMs)},
                               {"peak_rss_bytes", peakResidentBytes()},

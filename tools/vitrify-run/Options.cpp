@@ -29,7 +29,7 @@ Runs a bundle on images, or on arrays as they are, or measures it.
   --require-signature KEY.pem  refuse a bundle that was not signed with this Ed25519 key
   --profile             print the time of every step
   --bench N             measure N runs and print one line of JSON: device, precision, batch, runs, min_ms, p50_ms, p90_ms,
-                        p99_ms, images_per_s, first_ms (from start to first answer), peak_rss_bytes, contexts, threads, target
+                        p99_ms, cpu_ms (least time of all processors), images_per_s, first_ms (from start to first answer), peak_rss_bytes, contexts, threads, target
   --warmup N            runs before those that are measured (default 3)
   --contexts N          requests at the same time (default 1)
   --verbose             print what the runtime says

@@ -36,8 +36,8 @@ public:
 
   /// Why the region of `op` cannot be cloned when at most `span` consecutive columns of a row are at hand, or "".
   static std::string whyUnsupported(mlir::Operation *op, int64_t span, unsigned lanes);
-  /// How the math of this op is evaluated: as its results are stored (Fast when all in 16 bits or less, Code when all as
-  /// codes), and Near in f32 results of a sum over K.
+  /// How the math of this op is evaluated: as its results are stored (Fast when all in 16 bits or less, Code or Int8 when
+  /// all as codes), and Near in f32 results of a sum over K.
   static MathMode mathMode(mlir::Operation *op);
 
   /// Applies the epilogue to columns [n, n + span) of row m and stores the results. n is a multiple of the group,

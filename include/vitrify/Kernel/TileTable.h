@@ -16,9 +16,10 @@ struct RegisterTile {
   int64_t rowsPerUnit; ///< rows of a work unit, a multiple of `rows`
 };
 
-/// The tile for N columns in panels whose width `group` divides, on a machine of so many lanes and vector registers.
-/// None when no width fits the group.
-std::optional<RegisterTile> chooseLinearTile(int64_t columns, int64_t group, unsigned lanes, unsigned registers);
+/// The tile for N columns in panels whose width `group` divides, on a machine of so many lanes and vector registers, where a
+/// panel has `columnBytes` a column. None when no width fits the group.
+std::optional<RegisterTile> chooseLinearTile(int64_t columns, int64_t group, unsigned lanes, unsigned registers,
+                                             int64_t columnBytes);
 /// The tile for products with one short side (attention): two vectors wide while there is enough, else one.
 RegisterTile chooseAttentionTile(unsigned registers, int64_t vectors);
 

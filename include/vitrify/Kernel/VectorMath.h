@@ -8,6 +8,7 @@
 //         from -6 and 2^-14 from -9 on, and within 1e-17 below; all else is Exact.
 //   Fast  16 bits: the erf GELU is within 2^-12.5 of its result (a quarter of f16's step) or 1e-36, all else within 2^-16 for
 //         results above 1e-31; smaller ones are flushed, which no result of 16 bits can tell apart.
+//   Int8  i8 codes: the erf GELU is within 2^-11.5 everywhere, a quarter of the step of a tensor that reaches 0.18; else Fast.
 //   Code  8 bits with a scale: the erf GELU is within 2^-14 everywhere and 2^-10 of its result between -1 and 1, a quarter of
 //         the step of any code of a tensor that reaches 0.11 (E4M3: of its scale); all else is Fast.
 //===----------------------------------------------------------------------===//
@@ -18,7 +19,7 @@
 
 namespace vitrify {
 
-enum class MathMode : uint8_t { Exact, Near, Fast, Code };
+enum class MathMode : uint8_t { Exact, Near, Fast, Code, Int8 };
 
 /// e^x. NaN stays NaN, overflow gives infinity.
 mlir::Value buildExp(LaneBuilder &b, mlir::Value x, MathMode mode);

@@ -15,14 +15,16 @@ using namespace vitrify::x86;
 /// The largest unfolded block of a patch embedding, well below the stack that a kernel may use.
 static constexpr int64_t kPatchScratch = 160 * 1024;
 
-static std::optional<MicroTile> microTileOf(KernelFrame &frame, DType activations, Type weightElement, int64_t n) {
+static std::optional<MicroTile> microTileOf(KernelFrame &frame, DType activations, RankedTensorType weight) {
   int64_t group = cast<vit::EpilogueOpInterface>(frame.op).getGroup();
-  auto tile = chooseLinearTile(n, group, frame.row.lanes, frame.row.registers);
+  MicroTile micro{chooseMicroKernel(frame.row, activations, weight.getElementType()), {}, frame.row.lanes};
+  auto tile = chooseLinearTile(weight.getDimSize(0), group, frame.row.lanes, frame.row.registers,
+                               weight.getDimSize(1) * int64_t(dtypeBits(micro.panelType())) / 8);
   if (!tile) {
     frame.fail("an epilogue of group " + std::to_string(group) + ", which divides no panel width");
     return std::nullopt;
   }
-  MicroTile micro{chooseMicroKernel(frame.row, activations, weightElement), *tile, frame.row.lanes};
+  micro.tile = *tile;
   frame.fail(EpilogueEmitter::whyUnsupported(frame.op, micro.width(), frame.row.lanes));
   return micro;
 }
@@ -61,7 +63,7 @@ static std::optional<MicroTile> linearTile(KernelFrame &frame) {
     frame.fail("a sum over " + std::to_string(w.getDimSize(1)) + " products of codes, which 32 bits may not hold");
     return std::nullopt;
   }
-  return microTileOf(frame, *activations, w.getElementType(), w.getDimSize(0));
+  return microTileOf(frame, *activations, w);
 }
 
 static void describeLinear(KernelFrame &frame) {
@@ -153,7 +155,10 @@ static std::optional<PatchShape> patchShape(KernelFrame &frame) {
     frame.fail("a dynamic number of channels");
     return std::nullopt;
   }
-  auto micro = microTileOf(frame, *activations, w.getElementType(), w.getDimSize(0));
+  // Pixels are narrowed while they are unfolded where the weight is.
+  if (*activations == DType::F32 && w.getElementType().isBF16() && frame.row.has(MicroKernel::DotBF16))
+    activations = DType::BF16;
+  auto micro = microTileOf(frame, *activations, w);
   if (!micro)
     return std::nullopt;
   PatchShape shape{*micro, w.getDimSize(1), 0, 0};

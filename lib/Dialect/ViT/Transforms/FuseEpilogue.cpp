@@ -138,6 +138,21 @@ bool Fuser::fits(Operation *producer, Operation *fused, std::string &reason) con
   return false;
 }
 
+/// Whether one op alone reads the value: sizes can be asked of what it is fused to just as well.
+static bool onlyUser(Value value) {
+  return llvm::count_if(value.getUsers(), [](Operation *user) { return !isa<tensor::DimOp>(user); }) == 1;
+}
+
+/// Lets questions for the size of `from` ask `to` instead, which is an op later in the block.
+static void moveSizes(Value from, Value to) {
+  for (OpOperand &use : llvm::make_early_inc_range(from.getUses()))
+    if (auto dim = dyn_cast<tensor::DimOp>(use.getOwner())) {
+      use.set(to);
+      if (dim->isBeforeInBlock(to.getDefiningOp()))
+        dim->moveAfter(to.getDefiningOp());
+    }
+}
+
 /// A norm whose rows are quantised each by its own scale: an epilogue that sees whole rows.
 bool Fuser::fuseToken(QuantizeOp quantize, std::string &reason) {
   auto norm = quantize.getInput().getDefiningOp<NormOp>();
@@ -145,8 +160,12 @@ bool Fuser::fuseToken(QuantizeOp quantize, std::string &reason) {
     reason = "a scale by token needs whole rows, which only a norm sees";
     return false;
   }
-  if (!norm.getEpilogue().empty() || !norm->hasOneUse()) {
-    reason = norm->hasOneUse() ? "its producer has an epilogue" : "its operand '" + valueName(quantize.getInput()) + "' has other users";
+  if (!onlyUser(quantize.getInput())) {
+    reason = "its operand '" + valueName(quantize.getInput()) + "' has other users";
+    return false;
+  }
+  if (!norm.getEpilogue().empty()) {
+    reason = "its producer has an epilogue";
     return false;
   }
   OpBuilder builder(quantize);
@@ -178,6 +197,7 @@ bool Fuser::fuseToken(QuantizeOp quantize, std::string &reason) {
     fused->erase();
     return false;
   }
+  moveSizes(quantize.getInput(), fused->getResult(0));
   quantize->replaceAllUsesWith(fused->getResults());
   quantize->erase();
   norm->erase();
@@ -199,8 +219,7 @@ bool Fuser::fuse(Operation *consumer, std::string &reason) {
     auto op = candidate.getDefiningOp<EpilogueOpInterface>();
     if (!op)
       continue;
-    // Sizes can be asked of the fused op just as well.
-    if (llvm::count_if(candidate.getUsers(), [](Operation *user) { return !isa<tensor::DimOp>(user); }) != 1) {
+    if (!onlyUser(candidate)) {
       reason = "its operand '" + valueName(candidate) + "' has other users";
       continue;
     }
@@ -287,12 +306,7 @@ bool Fuser::fuse(Operation *consumer, std::string &reason) {
   }
   if (quantize)
     quantize.getScales().replaceAllUsesWith(quantize.getScale());
-  for (OpOperand &use : llvm::make_early_inc_range(produced.getUses()))
-    if (auto dim = dyn_cast<tensor::DimOp>(use.getOwner())) {
-      use.set(fused->getResult(0));
-      if (dim->isBeforeInBlock(fused))
-        dim->moveAfter(fused);
-    }
+  moveSizes(produced, fused->getResult(0));
   consumer->getResult(0).replaceAllUsesWith(fused->getResult(0));
   consumer->erase();
   producer.erase();
