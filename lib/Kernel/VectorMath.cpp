@@ -248,7 +248,7 @@ Value vitrify::buildExpNonPositive(LaneBuilder &b, Value x, MathMode mode) {
 }
 
 Value vitrify::buildExp2NonPositive(LaneBuilder &b, Value x) {
-  static constexpr float kExp2[] = {0.999928057f, 0.693261027f, 0.242611334f, 0.0551715381f};
+  static constexpr float kExp2[] = {0.999999285f, 0.693121791f, 0.240247056f, 0.0559179857f, 0.00957139488f};
   constexpr float kMagic = 12582912.0f;
   Value clamped = b.max(b.splat(-126.0f), x); // NaN passes
   Value shifted = b.add(clamped, b.splat(kMagic));
