@@ -28,7 +28,7 @@ from vitrify.tools import run_tool  # noqa: E402
 
 TARGET = "sm_89"
 ROLES = {"q": "qkv", "proj": "proj", "fc1": "fc1", "fc2": "fc2"}
-LINE = re.compile(r"^\s*([0-9.]+)\s+[0-9.]+\s+(.+?)\s{2,}(\S+)$")
+NUMBER = re.compile(r"[0-9.]+$")
 
 
 def ours(model, batch, folder, device, repeats):
@@ -39,11 +39,11 @@ def ours(model, batch, folder, device, repeats):
     for _ in range(repeats):
         seen = {}
         for line in run_tool("vitrify-run", [bundle, f"--device={device}", f"--input={folder / 'x.npy'}", "--profile"]).splitlines():
-            if match := LINE.match(line):
-                names = [n.removeprefix("b0.") for n in match[2].replace(",", " ").replace("+", " ").split() if n.startswith("b0.")]
+            words = line.split()  # microseconds, per cent, layers, kernel
+            if len(words) >= 4 and NUMBER.match(words[0]) and NUMBER.match(words[1]):
                 for layer, role in ROLES.items():
-                    if layer in names:
-                        seen[role] = seen.get(role, 0.0) + float(match[1])
+                    if f"b0.{layer}" in words[2:-1]:
+                        seen[role] = seen.get(role, 0.0) + float(words[0])
         for role, us in seen.items():
             best[role] = min(us, best.get(role, us))
     if set(best) != set(ROLES.values()):

@@ -107,3 +107,19 @@ def test_what_is_refused(tmp_path, small_model, edit_tensors, capsys):
     assert main(["calibrate", str(small_model), "-o", str(output), "--input", str(tmp_path / "x.npy")]) == 1
     assert "NaN or infinite on these images" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_no_images_are_refused(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((0, 1, 28, 28), np.float32))
+    assert main(["calibrate", str(EXAMPLE / "vit_mnist_gelu_rescaled"), "--input", str(tmp_path / "x.npy"), "-o", str(tmp_path / "ranges.json")]) == 1
+    assert "cannot calibrate on no images; expected at least 1" in capsys.readouterr().err
+    assert not (tmp_path / "ranges.json").exists()
+
+
+def test_a_module_without_layers_is_refused(tmp_path, capsys):
+    """Ranges of nothing would be taken for ranges."""
+    (tmp_path / "m.mlir").write_text('func.func @forward(%x: tensor<?x1x4x4xf32> {vit.name = "pixels"}) -> tensor<?x1x4x4xf32> {\n  return %x : tensor<?x1x4x4xf32>\n}\n')
+    np.save(tmp_path / "x.npy", np.ones((2, 1, 4, 4), np.float32))
+    assert main(["calibrate", str(tmp_path / "m.mlir"), "--input", str(tmp_path / "x.npy"), "-o", str(tmp_path / "ranges.json")]) == 1
+    assert "names no value that could be calibrated" in capsys.readouterr().err
+    assert not (tmp_path / "ranges.json").exists()

@@ -83,6 +83,37 @@ def test_f32_products_are_refused(bundles, tmp_path):
     assert not (tmp_path / "b").exists()
 
 
+def test_inspect_for_people(bundles):
+    """The table names what was built, where counts come from, and that estimates are estimates."""
+    text = run_tool("vitrify-inspect", [bundles[1]["fp8"]])
+    assert all(f"Estimate for {chip} (by the launch model, not measured)" in text for chip in ("RTX 4090", "L4", "L40S"))
+    head = next(line for line in text.splitlines() if "tensor instructions" in line)
+    rows = text.splitlines()[text.splitlines().index(head) + 1:]
+    fp8 = [line for line in rows[:rows.index("")] if line.strip().startswith("linear_f8e4m3")]
+    assert len(fp8) >= 4 and all(" f8 " in line and ("SASS" in line or "PTX" in line) for line in fp8)
+    assert "launches in 4 encoder blocks" in text
+
+
+def test_traffic_is_near_the_least(bundles):
+    seen = json.loads(run_tool("vitrify-inspect", [bundles[1]["fp8"], "--json"]))
+    for target in seen["targets"]:
+        traffic = target["programs"][0]["traffic"]
+        if target["name"] == "sm_89":
+            assert traffic["minimum_bytes"] <= traffic["bytes"] <= 1.05 * traffic["minimum_bytes"]
+            assert traffic["blocks"] == 4 and traffic["launches_of_blocks"] <= 8 * 4
+
+
+def test_profile_by_layer_and_kernel(bundles):
+    root, made, _ = bundles
+    np.save(root / "one.npy", np.load(root / "x.npy")[:1])
+    plan = json.loads((made["fp8"] / "targets" / "sm_89" / "plan.json").read_text())
+    kernels = {k["name"] for k in plan["kernels"]}
+    text = run_tool("vitrify-run", [made["fp8"], "--device=emulator:sm_89", f"--input={root / 'one.npy'}", "--profile"])
+    rows = [line.split() for line in text.splitlines() if line.split() and line.split()[-1] in kernels]
+    assert {layer for row in rows for layer in row[2:-1]} >= {"b0.attn", "b3.fc2", "head"}
+    assert "emulator's own times" in text
+
+
 @pytest.mark.parametrize("chip, capability", [("sm_90", "9.0"), ("sm_100", "10.0"), ("sm_120", "12.0")])
 def test_newer_chips_run_the_portable_code(chip, capability, bundles):
     """sm_89's PTX on chips that the bundle has no code for: said to be slower, and as good: sums keep more bits there."""

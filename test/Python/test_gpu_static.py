@@ -123,3 +123,15 @@ def test_triton_is_there_or_said_to_be_missing(judged):
 def test_unknown_models_are_refused():
     done = run("--models", "ViT-Q")
     assert done.returncode == 1 and "unknown model" in done.stderr
+
+
+def test_the_gpus_benchmark_runs_on_the_emulator():
+    """What measures a real GPU, with the emulated one in its place: times mean nothing here, but every linear has one."""
+    script = ROOT / "benchmarks" / "gpu" / "linears.py"
+    done = subprocess.run([sys.executable, script, "--device", "emulator:sm_89", "--models", "ViT-Ti", "--batches", "1", "--repeats", "1", "--json"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert [(r["role"], r["m"], r["n"], r["k"]) for r in result["ours"]] == [("qkv", 197, 576, 192), ("proj", 197, 192, 192), ("fc1", 197, 768, 192),
+                                                                            ("fc2", 197, 192, 768)]
+    assert all(r["us"] > 0 for r in result["ours"])

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <numeric>
 #include <span>
+#include <string_view>
 
 using namespace vitrify;
 using namespace vitrify::run;
@@ -44,7 +45,7 @@ void printClasses(const Options &options, const vitrify_program_info &info, cons
   }
 }
 
-void printProfile(const std::vector<vitrify_step_time> &steps) {
+void printProfile(const std::vector<vitrify_step_time> &steps, std::string_view device) {
   uint64_t total = 0;
   for (const vitrify_step_time &step : steps)
     total += step.ns;
@@ -53,6 +54,8 @@ void printProfile(const std::vector<vitrify_step_time> &steps) {
     std::printf("%10.1f %6.2f  %-40s %s\n", double(step.ns) / 1e3,
                 total ? 100.0 * double(step.ns) / double(total) : 0.0, step.layers, step.kernel);
   std::printf("%10.1f %6.2f  total\n", double(total) / 1e3, total ? 100.0 : 0.0);
+  if (device.ends_with("(emulated)"))
+    std::printf("These are the emulator's own times; vitrify-inspect has estimates for the chip.\n");
 }
 
 } // namespace
@@ -86,7 +89,7 @@ Status vitrify::run::runInputs(const Options &options, const api::Program &progr
     run.flags = options.profile && at == 0 ? uint32_t(VITRIFY_RUN_PROFILE) : 0;
     std::vector<api::Result> part = context.run(tensors, options.entry, run);
     if (options.profile && at == 0)
-      printProfile(context.profile());
+      printProfile(context.profile(), info.device);
     if (results.empty()) {
       results = std::move(part);
     } else {

@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 #include "vitrify/Target/KnownTargets.h"
+#include "vitrify/Target/NVPTX/Assemble.h"
 #include "vitrify/Target/Target.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -175,6 +176,48 @@ TEST_F(NVPTXTarget, ABlockAssemblesWithoutSpills) {
   auto again = target->emit(*kernels, options);
   ASSERT_TRUE(succeeded(again));
   EXPECT_EQ(binary->bytes, again->bytes);
+}
+
+TEST_F(NVPTXTarget, CountsSayWhetherTheyAreOfSassOrOfPtx) {
+  auto kernels = build(fc1("b0", 64, 32));
+  auto ptx = target->print(*kernels, KernelStage::Assembly);
+  ASSERT_TRUE(succeeded(ptx));
+  auto toolchain = nvptx::Toolchain::find("", TEST_ENVIRONMENT);
+  ASSERT_TRUE(toolchain.ok()) << toolchain.status().message();
+  for (bool disassembler : {true, false}) {
+    nvptx::Toolchain tools = *toolchain;
+    if (!disassembler)
+      tools.nvdisasm.clear();
+    auto assembled = nvptx::assembleCached(tools, *ptx, "sm_89", nullptr);
+    ASSERT_TRUE(assembled.ok()) << assembled.status().message();
+    ASSERT_FALSE(assembled->metrics.empty());
+    for (const auto &[name, metrics] : assembled->metrics) {
+      EXPECT_EQ(metrics.at("from_sass"), disassembler && !tools.nvdisasm.empty()) << name;
+      EXPECT_GT(metrics.at("tensor_f8"), 0) << name;
+      EXPECT_GT(metrics.at("registers"), 0) << name;
+      EXPECT_FALSE(metrics.contains("tensor_f16")) << name;
+    }
+  }
+}
+
+TEST(Toolchain, PtxThatIsTooNewIsRefused) {
+  nvptx::Toolchain tools;
+  tools.ptxas = "/x/ptxas";
+  tools.version = "12.8.61";
+  tools.major = 12;
+  tools.minor = 8;
+  EXPECT_TRUE(tools.checkAssembles("sm_89", "+ptx84").ok());
+  EXPECT_TRUE(tools.checkAssembles("sm_90a", "+ptx87").ok());
+  EXPECT_EQ(tools.checkAssembles("sm_120a", "+ptx88").message(),
+            "ptxas 12.8.61 at /x/ptxas is too old for sm_120a, which needs PTX 8.8: CUDA 12.9 or newer");
+  EXPECT_EQ(tools.checkAssembles("x", "+ptx90").message(),
+            "ptxas 12.8.61 at /x/ptxas is too old for x, which needs PTX 9.0: CUDA 13.0 or newer");
+  tools.minor = 4;
+  EXPECT_TRUE(tools.checkAssembles("sm_89", "+ptx84").ok());
+  EXPECT_FALSE(tools.checkAssembles("sm_90a", "+ptx86").ok());
+  tools.major = 13;
+  tools.minor = 0;
+  EXPECT_TRUE(tools.checkAssembles("x", "+ptx90").ok());
 }
 
 TEST_F(NVPTXTarget, WhatHasNoKernelIsNamed) {
