@@ -52,5 +52,7 @@ TileSums tileSums();
 
 /// What the instruction set of this machine can run: 0 base, 1 v3, 2 v4.
 int cpuLevel();
+/// What is used: VITRIFY_EMULATOR_ISA may ask for less.
+int chosenLevel();
 
 } // namespace vitrify::emulator

@@ -40,14 +40,19 @@ int cpuLevel() {
   return level;
 }
 
-namespace {
-
-Table makeTable() {
+int chosenLevel() {
   int level = cpuLevel();
   if (const char *wish = std::getenv("VITRIFY_EMULATOR_ISA")) {
     std::string_view name = wish;
     level = std::min(level, name == "base" ? 0 : name == "v3" ? 1 : 2);
   }
+  return level;
+}
+
+namespace {
+
+Table makeTable() {
+  int level = chosenLevel();
   std::vector<OpList> families;
   if (level == 2)
     families = VITRIFY_FAMILIES(v4);

@@ -287,7 +287,7 @@ __attribute__((target("avx2,bmi"))) void touchSharedWide(WholeAccess &whole, Sha
   touchShared<Write>(whole, shadow, mask, dense);
 }
 template <bool Write> TouchShared chooseTouchShared() {
-  static const TouchShared chosen = cpuLevel() >= 1 ? &touchSharedWide<Write> : &touchSharedBase<Write>;
+  static const TouchShared chosen = chosenLevel() >= 1 ? &touchSharedWide<Write> : &touchSharedBase<Write>;
   return chosen;
 }
 
