@@ -84,6 +84,8 @@ def array_of(operand):
 
 def kind(operand):
     """MLIR type of an operand or of a result's array; rows are dynamic unless it is a weight or static."""
+    if hasattr(operand, "text"):
+        return operand.text
     array = array_of(operand)
     dims = [str(d) for d in array.shape]
     if not isinstance(operand, Weight | Static) and dims:

@@ -28,25 +28,6 @@ def test_linear(dtype):
            linear_case(65, 136, 80, dtype, F32)], every_variant=True)
 
 
-def patch_case(shape, patch, n, pixels, dtype, seed=0):
-    rng = np.random.default_rng([*shape, seed])
-    b, c, h, w = shape
-    k = c * patch * patch
-    image, weight, bias = normal(rng, shape, pixels), normal(rng, (n, k), dtype, 0.1), normal(rng, n, F32)
-    op = (f'%r = vit.patch_embed %i, %w patch {patch} x {patch} layers ["p"] : tensor<?x{c}x{h}x{w}x{"f32" if pixels == F32 else "f16"}>, '
-          f"{kind(Weight(weight))} -> {rows(n, F32)} epilogue(%b [(m, n) -> (n)] : tensor<{n}xf32>) group 1 {{\n"
-          "  ^bb0(%acc: f32, %bias: f32):\n    %y = arith.addf %acc, %bias : f32\n    vit.yield %y : f32\n  }")
-    narrow = image.astype(dtype)
-    unfolded = narrow.reshape(b, c, h // patch, patch, w // patch, patch).transpose(0, 2, 4, 1, 3, 5).reshape(-1, k)
-    expected = f64(unfolded) @ f64(weight).T + bias
-    return Case(f"patch {patch} of {shape}", op, {"i": image, "w": Weight(weight), "b": Weight(bias)},
-                [Result(expected, sum_bound(unfolded, weight) + np.abs(expected) * 2.0**-23, F32)])
-
-
-def test_patch_embed():
-    check([patch_case((2, 3, 28, 42), 14, 40, F32, F16), patch_case((1, 1, 32, 32), 16, 24, F16, BF16)])
-
-
 def test_a_wrong_result_is_seen():
     case = linear_case(3, 64, 16, F16, F16)
     case.results[0].expected[2, 63] += 0.1

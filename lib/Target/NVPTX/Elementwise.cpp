@@ -73,6 +73,11 @@ bool supportsElementwise(Operation *op, const TargetRow &, std::string &reason) 
     reason = "a scale of a whole tensor that is found at run time";
     return false;
   }
+  for (Type type : llvm::concat<const Type>(SmallVector<Type>(op->getOperandTypes()), SmallVector<Type>(op->getResultTypes())))
+    if (getElementTypeOrSelf(type).isInteger(8)) {
+      reason = "codes of i8";
+      return false;
+    }
   return succeeded(argumentsOf(op, reason));
 }
 

@@ -80,6 +80,12 @@ void GpuBuilder::cpAsync16(Value shared, Value global, Value bytes) {
   create<NVVM::CpAsyncOp>(shared, global, b.getI32IntegerAttr(16),
                           NVVM::LoadCacheModifierKindAttr::get(b.getContext(), NVVM::LoadCacheModifierKind::CG), bytes);
 }
+void GpuBuilder::cpAsync(Value shared, Value global, int size, Value bytes) {
+  if (size == 16)
+    return cpAsync16(shared, global, bytes);
+  create<NVVM::CpAsyncOp>(shared, global, b.getI32IntegerAttr(size),
+                          NVVM::LoadCacheModifierKindAttr::get(b.getContext(), NVVM::LoadCacheModifierKind::CA), bytes);
+}
 void GpuBuilder::cpAsyncCommit() { create<NVVM::CpAsyncCommitGroupOp>(); }
 void GpuBuilder::cpAsyncWait(unsigned pending) { create<NVVM::CpAsyncWaitGroupOp>(pending); }
 void GpuBuilder::barrier() { create<NVVM::Barrier0Op>(); }

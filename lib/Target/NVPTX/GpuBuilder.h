@@ -98,6 +98,8 @@ public:
   /// Copies 16 bytes to shared memory asynchronously; `bytes` (i32, 0 to 16) of them come from `global`, the rest are 0.
   /// Without `bytes` all come from there.
   void cpAsync16(Value shared, Value global, Value bytes = Value());
+  /// The same for 4, 8 or 16 bytes (`size`).
+  void cpAsync(Value shared, Value global, int size, Value bytes);
   void cpAsyncCommit();
   void cpAsyncWait(unsigned pending);
   void barrier();

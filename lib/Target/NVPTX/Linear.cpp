@@ -20,19 +20,6 @@ std::optional<MatrixType> matrixType(Type element) {
   return std::nullopt;
 }
 
-/// KernelSpec::facts of a product [rows, depth] x [depth, columns] of elements of so many bytes.
-std::map<std::string, int64_t> factsOf(const LinearTile &t, int64_t columns, int64_t depth, int64_t bytes) {
-  int64_t padded = (depth * bytes + t.depthBytes - 1) / t.depthBytes * t.depthBytes / bytes;
-  padded = (padded + t.split - 1) / t.split;
-  return {{"macs_per_row", columns * depth},
-          {"block_outputs", t.rows * t.columns},
-          {"block_macs", t.rows * t.columns * padded},
-          {"block_copy_bytes", (t.rows + t.columns) * padded * bytes},
-          {"split", t.split},
-          {"stages", t.stages},
-          {"stage_bytes", (t.rows + t.columns) * t.depthBytes}};
-}
-
 /// Row counts that tiles are chosen for when the plan does not say which can occur.
 constexpr int64_t kSampleRows[] = {1,   8,   16,   32,   48,   64,   96,   128,  197,  256,  394,   512,
                                    788, 1024, 1576, 2048, 3152, 4096, 6304, 8192, 12608, 16384};
@@ -199,7 +186,7 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
     spec.grid[2] = PlanExpr(t.split);
     spec.block = t.threads();
     spec.sharedBytes = t.sharedBytes();
-    spec.facts = factsOf(t, columns, op.getWeight().getType().getDimSize(1),
+    spec.facts = linearFacts(t, columns, op.getWeight().getType().getDimSize(1),
                          op.getWeight().getType().getElementTypeBitWidth() / 8);
     first.push_back(std::move(spec));
   }
@@ -238,77 +225,18 @@ void build(GpuBuilder &g, Operation *operation, const KernelSpec &spec, const Ta
   emitLinearMmaSync(g, kernel, arguments[0], arguments[1], x, w, epilogue);
 }
 
-//===----------------------------------------------------------------------===//
-// Patch embedding: the same kernel, its input unfolded while it is loaded
-//===----------------------------------------------------------------------===//
-
-constexpr LinearTile kPatchTile = {64, 64, 64, 3, 2, 2};
-
-bool supportsPatch(Operation *operation, const TargetRow &, std::string &reason) {
-  auto op = cast<vit::PatchEmbedOp>(operation);
-  Type w = op.getWeight().getType().getElementType();
-  if (!w.isF16() && !w.isBF16()) {
-    llvm::raw_string_ostream(reason) << "a patch embedding with weights of " << w;
-    return false;
-  }
-  if (!isa<FloatType>(op.getPixels().getType().getElementType())) {
-    llvm::raw_string_ostream(reason) << "pixels of " << op.getPixels().getType().getElementType();
-    return false;
-  }
-  for (Type type : op.getResultTypes())
-    if (cast<RankedTensorType>(type).getRank() != 2) {
-      reason = "results of another rank than 2";
-      return false;
-    }
-  auto type = op.getPixels().getType();
-  if (type.isDynamicDim(1)) {
-    reason = "a dynamic number of channels";
-    return false;
-  }
-  return succeeded(argumentsOf(op, reason)) && supportsEpilogue(op, reason);
-}
-
-std::vector<KernelSpec> patchSpecs(Operation *operation, const TargetRow &row) {
-  auto op = cast<vit::PatchEmbedOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
-  KernelSpec spec;
-  spec.key = std::string(row.name) + " " + keyOf(op, args);
-  spec.precision = op.getWeight().getType().getElementType().isF16() ? "f16" : "bf16";
-  spec.name = kernelName("patch_embed_" + spec.precision, spec.key);
-  spec.layerKind = "linear";
-  spec.scalars = {{true, 0, 0}, {false, 1, 1}, {false, 0, 2}, {false, 0, 3}};
-  spec.operands = args.operands;
-  spec.grid[0] = PlanExpr::binary(PlanExpr::Kind::CeilDiv, PlanExpr::symbol(0), PlanExpr(kPatchTile.rows));
-  spec.grid[1] = PlanExpr((op.getWeight().getType().getDimSize(0) + kPatchTile.columns - 1) / kPatchTile.columns);
-  spec.block = kPatchTile.threads();
-  spec.sharedBytes = kPatchTile.sharedBytes();
-  spec.facts = factsOf(kPatchTile, op.getWeight().getType().getDimSize(0), op.getWeight().getType().getDimSize(1), 2);
-  spec.dispatch = PlanExpr::symbol(0);
-  return {spec};
-}
-
-void buildPatch(GpuBuilder &g, Operation *operation, const KernelSpec &, const TargetRow &, ValueRange arguments) {
-  auto op = cast<vit::PatchEmbedOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
-  ValueRange pointers = arguments.drop_front(4);
-  LinearKernel kernel;
-  kernel.type = *matrixType(op.getWeight().getType().getElementType());
-  kernel.columns = op.getWeight().getType().getDimSize(0);
-  kernel.depth = op.getWeight().getType().getDimSize(1);
-  kernel.weightStride = kernel.depth * 2;
-  kernel.tile = kPatchTile;
-  kernel.patches = PatchInput{op.getPixels().getType().getDimSize(1), static_cast<int64_t>(op.getPatchHeight()),
-                              static_cast<int64_t>(op.getPatchWidth()), op.getPixels().getType().getElementType(),
-                              arguments[2], arguments[3]};
-  EpilogueEmitter epilogue(g, op.getEpilogue(), op.getGroup(), epilogueIns(op, args, pointers),
-                           epilogueResults(op, args, pointers), kernel.columns, kLinearRun);
-  emitLinearMmaSync(g, kernel, arguments[0], arguments[1], pointers[args.ofOperand[0]], pointers[args.ofOperand[1]], epilogue);
-}
-
 } // namespace
 
-const Family nvptx::kPatchFamily = {[](Operation *op) { return isa<vit::PatchEmbedOp>(op); }, supportsPatch, patchSpecs,
-                                    buildPatch};
+std::map<std::string, int64_t> vitrify::nvptx::linearFacts(const LinearTile &t, int64_t columns, int64_t depth, int64_t bytes) {
+  int64_t padded = (depth * bytes + t.depthBytes - 1) / t.depthBytes * t.depthBytes / bytes;
+  padded = (padded + t.split - 1) / t.split;
+  return {{"macs_per_row", columns * depth},
+          {"block_outputs", t.rows * t.columns},
+          {"block_macs", t.rows * t.columns * padded},
+          {"block_copy_bytes", (t.rows + t.columns) * padded * bytes},
+          {"split", t.split},
+          {"stages", t.stages},
+          {"stage_bytes", (t.rows + t.columns) * t.depthBytes}};
+}
+
 const Family nvptx::kLinearFamily = {[](Operation *op) { return isa<vit::LinearOp>(op); }, supports, specs, build};

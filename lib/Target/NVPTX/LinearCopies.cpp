@@ -31,12 +31,13 @@ Value vitrify::nvptx::swizzledChunk(GpuBuilder &g, Value chunk, Value placedRow,
 
 OperandCopies::OperandCopies(GpuBuilder &g, const LinearKernel &kernel, Kind kind, Value pointer, int64_t stride, int rows,
                              Value limit, int sharedBase, Value firstRow)
-    : g(g), kernel(kernel), tile(kernel.tile), kind(kind), stride(stride), rows(rows),
+    : g(g), kernel(kernel), tile(kernel.tile), stride(stride),
       tail(kernel.depth * kernel.elementBytes() % tile.depthBytes != 0), firstRow(firstRow) {
   Value tid = g.threadX();
   Value row = g.div(tid, chunksPerRow()), chunk = g.rem(tid, chunksPerRow());
   chunkByte = g.mul(chunk, kChunk);
-  bool patches = kernel.patches && kind == Kind::Input;
+  if (kernel.patches && kind == Kind::Input)
+    patches.emplace(g, *kernel.patches, pointer, kernel.type == MatrixType::BF16);
   source = patches ? pointer : g.gep(pointer, g.add(g.mul(g.zext64(row), stride), g.zext64(chunkByte)));
   int step = tile.rowsPerCopy(), period = kind == Kind::Input ? 8 : tile.swapped ? 64 : 32;
   Value first;
@@ -58,52 +59,17 @@ OperandCopies::OperandCopies(GpuBuilder &g, const LinearKernel &kernel, Kind kin
     sourceOffsets.push_back(at * stride);
     valid.push_back(limit ? g.slt(copyRow, limit) : Value());
     if (patches)
-      rowPointers.push_back(firstPixelOf(g.add(firstRow, g.select(valid.back(), copyRow, g.c32(0)))));
+      rowPointers.push_back(patches->firstPixel(g.add(firstRow, g.select(valid.back(), copyRow, g.c32(0)))));
   }
   if (rows % step != 0)
     lastMine = g.slt(row, g.c32(rows % step));
 }
 
 Value OperandCopies::advance(Value pointer, Value bytes) {
-  return kernel.patches && kind == Kind::Input ? pointer : g.gep(pointer, g.zext64(bytes));
+  return patches ? pointer : g.gep(pointer, g.zext64(bytes));
 }
 Value OperandCopies::advance(Value pointer, int64_t bytes) {
-  return kernel.patches && kind == Kind::Input ? pointer : g.gep(pointer, bytes);
-}
-
-/// Address of the first pixel of channel 0 of a patch.
-Value OperandCopies::firstPixelOf(Value patch) {
-  const PatchInput &p = *kernel.patches;
-  Value height = g.trunc32(p.height), width = g.trunc32(p.width);
-  Value across = g.div(width, p.patchWidth), down = g.div(height, p.patchHeight);
-  Value row = g.div(patch, across), j = g.rem(patch, across);
-  Value image = g.div(row, down), i = g.rem(row, down);
-  Value plane = g.mul(p.height, p.width);
-  Value pixel = g.add(g.mul(g.mul(g.zext64(image), p.channels), plane),
-                      g.add(g.mul(g.zext64(g.mul(i, p.patchHeight)), p.width), g.zext64(g.mul(j, p.patchWidth))));
-  return g.gep(source, g.mul(pixel, p.element.getIntOrFloatBitWidth() / 8));
-}
-
-/// Eight columns of x from the image, narrowed to the product's type.
-void OperandCopies::copyPatchChunk(Value target, unsigned copy, Value firstColumn) {
-  const PatchInput &p = *kernel.patches;
-  unsigned bytes = p.element.getIntOrFloatBitWidth() / 8;
-  Value plane = g.mul(p.height, p.width);
-  SmallVector<Value> x;
-  for (int i = 0; i < 8; ++i) {
-    Value column = g.add(firstColumn, i);
-    Value inside = g.andi(valid[copy], g.slt(column, g.c32(kernel.depth)));
-    column = g.select(inside, column, g.c32(0));
-    Value channel = g.div(column, p.patchHeight * p.patchWidth), within = g.rem(column, p.patchHeight * p.patchWidth);
-    Value y = g.div(within, p.patchWidth), across = g.rem(within, p.patchWidth);
-    Value offset = g.add(g.mul(g.zext64(channel), plane), g.add(g.mul(g.zext64(y), p.width), g.zext64(across)));
-    Value v = g.load(p.element, g.gep(rowPointers[copy], g.mul(offset, bytes)), bytes);
-    if (!p.element.isF32())
-      v = g.create<arith::ExtFOp>(g.f32(), v);
-    x.push_back(g.select(inside, v, g.fconst(0.0f)));
-  }
-  for (int i = 0; i < 8; i += 2)
-    g.store(g.toHalf2(x[i], x[i + 1], kernel.type == MatrixType::BF16), g.gep(target, i * 2), 4);
+  return patches ? pointer : g.gep(pointer, bytes);
 }
 
 /// Rows that are not aligned to 16 bytes are copied element by element, through registers.
@@ -136,8 +102,8 @@ void OperandCopies::issue(Value stage, Value pointer, Value firstByte) {
       g.b.setInsertionPointToStart(ifOp.thenBlock());
     }
     Value target = g.gep(stage, sharedOffsets[i]);
-    if (!rowPointers.empty()) {
-      copyPatchChunk(target, i, g.div(byte, 2));
+    if (patches) {
+      patches->copy(target, rowPointers[i], g.div(byte, 2), valid[i]);
       continue;
     }
     Value bytes = left;

@@ -40,16 +40,13 @@ public:
 
 private:
   int chunksPerRow() const { return tile.depthBytes / 16; }
-  Value firstPixelOf(Value patch);
-  void copyPatchChunk(Value target, unsigned copy, Value firstColumn);
   void copyByElements(Value target, Value source, Value bytes);
 
   GpuBuilder &g;
   const LinearKernel &kernel;
   const LinearTile &tile;
-  Kind kind;
   int64_t stride;
-  int rows;
+  std::optional<PatchChunks> patches; ///< the input's rows are read from images
   bool tail;                 ///< the last stage reaches past the end of K
   Value source, chunkByte, firstRow;
   llvm::SmallVector<Value> sharedOffsets, valid, rowPointers; ///< by copy; valid is null where all rows exist

@@ -6,15 +6,11 @@
 
 #include "Epilogue.h"
 #include "LinearTile.h"
+#include "PatchInput.h"
+
+#include <map>
 
 namespace vitrify::nvptx {
-
-/// The input of a patch embedding: row (b, i, j) of x is the patch at (i, j) of image b, column (c, y, x) its pixel.
-struct PatchInput {
-  int64_t channels = 0, patchHeight = 0, patchWidth = 0;
-  mlir::Type element;          ///< f32, f16 or bf16
-  Value height, width;         ///< of the image, i64 arguments
-};
 
 /// Scales that vary along K: f32, one for each block of K of a row of x or of some columns of w.
 struct DepthScales {
@@ -50,5 +46,8 @@ struct LinearKernel {
 /// m16n8k16 (16-bit), f32 accumulators. With split > 1 each CTA hands its own part of the sum to the epilogue.
 void emitLinearMmaSync(GpuBuilder &g, const LinearKernel &kernel, Value rows, Value depth, Value input, Value weight,
                        EpilogueEmitter &epilogue);
+
+/// KernelSpec::facts of a product [rows, depth] x [depth, columns] of elements of so many bytes.
+std::map<std::string, int64_t> linearFacts(const LinearTile &tile, int64_t columns, int64_t depth, int64_t bytes);
 
 } // namespace vitrify::nvptx

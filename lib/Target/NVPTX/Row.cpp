@@ -71,6 +71,10 @@ bool supports(Operation *operation, const TargetRow &, std::string &reason) {
   }
   if (auto norm = dyn_cast<vit::NormOp>(operation))
     return supportsNorm(norm, row, *args, reason);
+  if (!isa<Float8E4M3FNType>(cast<vit::QuantizeOp>(operation).getCodes().getType().getElementType())) {
+    reason = "codes of i8";
+    return false;
+  }
   if (row.asRows() && args->rowStride[0] != row.columns) {
     reason = "scales of blocks of " + std::to_string(row.width) + " columns of a slice (multiples of 8)";
     return false;

@@ -143,7 +143,7 @@ static std::optional<PatchShape> patchShape(KernelFrame &frame) {
   auto w = cast<RankedTensorType>(embed.getWeight().getType());
   std::string numeric;
   auto activations = storageType(pixel, numeric);
-  if (!activations || *activations == DType::I32) {
+  if (!activations || *activations == DType::I32 || pixel.isUnsignedInteger()) {
     frame.fail("pixels of element type " + typeText(pixel));
     return std::nullopt;
   }

@@ -95,6 +95,7 @@ StatusOr<RefTensor> vit::fromBytes(DType dtype, std::span<const int64_t> shape, 
     case DType::F8E4M3: result.floats[i] = decodeE4M3(load(uint8_t(), i)); break;
     case DType::F4E2M1: result.floats[i] = decodeE2M1((load(uint8_t(), i / 2) >> (i % 2 * 4)) & 15); break;
     case DType::I8: result.ints[i] = load(int8_t(), i); break;
+    case DType::U8: result.ints[i] = load(uint8_t(), i); break;
     case DType::I32: result.ints[i] = load(int32_t(), i); break;
     case DType::I64: result.ints[i] = load(int64_t(), i); break;
     default: return unsupported("no tensor of the vit dialect has the element type " + std::string(dtypeName(dtype)));
@@ -118,6 +119,9 @@ NpyArray vit::toNpy(const RefTensor &tensor) {
   array.dtype = tensor.dtype;
   if (tensor.dtype == DType::I8) {
     std::vector<int8_t> narrow(tensor.ints.begin(), tensor.ints.end());
+    store(narrow.data(), narrow.size());
+  } else if (tensor.dtype == DType::U8) {
+    std::vector<uint8_t> narrow(tensor.ints.begin(), tensor.ints.end());
     store(narrow.data(), narrow.size());
   } else if (tensor.dtype == DType::I32) {
     std::vector<int32_t> narrow(tensor.ints.begin(), tensor.ints.end());

@@ -26,6 +26,8 @@ inline std::optional<DType> dtypeOf(mlir::Type element) {
     return DType::F8E4M3;
   if (mlir::isa<mlir::Float4E2M1FNType>(element))
     return DType::F4E2M1;
+  if (element.isUnsignedInteger(8))
+    return DType::U8;
   if (element.isInteger(8))
     return DType::I8;
   if (element.isInteger(32))

@@ -11,6 +11,7 @@ def ViT_PatchEmbedOp : ViT_EpilogueOp<"patch_embed"> {
   let description = [{
     Formula: `acc[(b * nh + i) * nw + j, n] = sum over c, y, x of pixels[b, c, i * ph + y, j * pw + x] *
     weight[n, (c * ph + y) * pw + x]`, then the epilogue. Rows are images x patches in row-major order.
+    Pixels of ui8 are an image's bytes as they are: 1 / (255 std) belongs into the weight, and what the mean adds into the bias.
     Source: Dosovitskiy et al., An Image is Worth 16x16 Words, 2020, section 3.1.
 
     Constraints: (patch_embed_c1) pixels have rank 4, [B, C, H, W]; (patch_embed_c2) the patch divides H and W where
@@ -29,7 +30,7 @@ def ViT_PatchEmbedOp : ViT_EpilogueOp<"patch_embed"> {
     }
     ```
   }];
-  let arguments = (ins 4DTensorOf<[F32, F16, BF16, I8]>:$pixels, ViT_Rows:$weight,
+  let arguments = (ins 4DTensorOf<[F32, F16, BF16, I8, UI8]>:$pixels, ViT_Rows:$weight,
       I64Attr:$patch_height, I64Attr:$patch_width, StrArrayAttr:$layers,
       Variadic<ViT_AnyTensor>:$epilogue_ins, AffineMapArrayAttr:$maps, I64Attr:$group);
   let results = (outs Variadic<ViT_AnyTensor>:$results);
