@@ -1,7 +1,7 @@
 """GPU attention on the emulator against numpy in f64."""
 import numpy as np
 import pytest
-from gpu_ops import BF16, E4M3, F16, F32, I32, UNIT, Case, Kernels, Result, Weight, check, f64, kind, normal, refused, rows, yielded
+from gpu_ops import BF16, E4M3, F16, F32, I32, UNIT, Case, Kernels, Result, Static, Weight, array_of, check, f64, kind, normal, refused, rows, yielded
 from test_x86_attention import reference, uniform
 from x86_kernels import Columns
 
@@ -12,7 +12,8 @@ TYPES = pytest.mark.parametrize("dtype", [F16, BF16], ids=IDS.get)
 def attention_case(name, q, k, v, heads, kv_heads, options, segments, dtype, scale=None, extra=None, causal=False, mask=None, out=None,
                    requantise=None, seeds=(0, 1)):
     """`options`: text after the scale; `extra`: operands that it names."""
-    hd = q.shape[1] // heads
+    width = array_of(q).shape[1]
+    hd = width // heads
     scale = hd**-0.5 if scale is None else scale
     out = out or dtype
     operands = {"q": q, "k": k, "v": v} | (extra or {})
@@ -22,7 +23,7 @@ def attention_case(name, q, k, v, heads, kv_heads, options, segments, dtype, sca
     if requantise is not None:
         operands["s"] = Weight(F32([requantise]))
     op = (f'%r = vit.attention %q, %k, %v heads {heads} kv_heads {kv_heads} scale {scale:.8f} {options} layers ["a"]\n'
-          f"    : {kind(q)}, {kind(k)}, {kind(v)} -> {rows(q.shape[1], out)} {epilogue} group 1 {{\n"
+          f"    : {kind(q)}, {kind(k)}, {kind(v)} -> {rows(width, out)} {epilogue} group 1 {{\n"
           f"  ^bb0(%acc: f32{argument}):\n    {body}\n  }}")
     values = [f64(a) for a in (q, k, v)]
     expected = reference(*values, heads, kv_heads, scale, segments, causal, mask)
@@ -77,6 +78,16 @@ def test_cu_seqlens(dtype, causal):
     check([attention_case("two tables", q, k, v, heads, 1, options, segments, dtype, None, {"cq": cu_q, "ck": cu_k}, causal),
            attention_case("key mask", q, k, v, heads, 1, options + " key_mask(%m : tensor<?xi32>)", segments, dtype, None,
                           {"cq": cu_q, "ck": cu_k, "m": hidden}, causal, hidden)], every_variant=True)
+
+
+@TYPES
+def test_probe_shared_by_all_segments(dtype):
+    """Pooling by attention: one query row for all images."""
+    rng = np.random.default_rng(4)
+    q, (k, v) = normal(rng, (1, 144), dtype), (normal(rng, (3 * 49, 144), dtype) for _ in range(2))
+    case = attention_case("probe", Static(q), k, v, 2, 2, "uniform 1 kv_uniform 49", uniform(1, 3, 49, shared=True), dtype, 0.2)
+    long = attention_case("long probe", Static(q), k, v, 2, 2, "uniform 1 kv_uniform 147", uniform(1, 1, 147, shared=True), dtype, 0.2)
+    check([case, long])
 
 
 def test_views_of_qkv_and_requantised_result():

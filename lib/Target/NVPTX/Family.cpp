@@ -26,8 +26,8 @@ FailureOr<Arguments> nvptx::argumentsOf(Operation *op, std::string &reason) {
         llvm::raw_string_ostream(reason) << "operands of " << type.getElementType();
         return failure();
       }
-      // Images and caches have no rows: what reads them finds its way by their dimensions.
-      if (type.getRank() <= 2) {
+      // Images, caches and rotary positions have no rows: what reads them finds its way by their dimensions.
+      if (type.getRank() <= 2 && !(isa<vit::RopeOp>(op) && i == 1)) {
         auto view = rowViewOf(value, reason);
         if (failed(view))
           return failure();

@@ -23,7 +23,7 @@ struct Family {
   void (*build)(GpuBuilder &g, mlir::Operation *op, const KernelSpec &spec, const TargetRow &row, mlir::ValueRange arguments);
 };
 
-extern const Family kLinearFamily, kPatchFamily, kAttentionFamily, kRowFamily, kElementwiseFamily, kGatherFamily;
+extern const Family kLinearFamily, kPatchFamily, kAttentionFamily, kRowFamily, kElementwiseFamily, kGatherFamily, kRopeFamily;
 
 /// How an op's tensors become pointer arguments: weights, then reads, then writes, each once.
 struct Arguments {
@@ -32,7 +32,7 @@ struct Arguments {
   llvm::SmallVector<int> ofResult;       ///< op result number -> position
   llvm::SmallVector<int64_t> rowStride;  ///< by op operand: elements from row to row (views included), 0 for ranks above 2
 };
-/// Operands of rank 1 and 2 have static sizes after the first dimension; fails with a reason otherwise.
+/// Operands of rank 1 and 2 have static sizes after the first dimension (but rotary positions); fails with a reason otherwise.
 mlir::FailureOr<Arguments> argumentsOf(mlir::Operation *op, std::string &reason);
 
 /// Operands and results of the epilogue of `op`, with pointers of the kernel's arguments (`pointers` in launch order).

@@ -27,7 +27,7 @@ using namespace vitrify::nvptx;
 
 namespace {
 
-constexpr const Family *kFamilies[] = {&kLinearFamily, &kPatchFamily, &kRowFamily, &kAttentionFamily, &kElementwiseFamily, &kGatherFamily};
+constexpr const Family *kFamilies[] = {&kLinearFamily, &kPatchFamily, &kRowFamily, &kAttentionFamily, &kElementwiseFamily, &kGatherFamily, &kRopeFamily};
 
 const Family *familyOf(Operation *op) {
   for (const Family *family : kFamilies)

@@ -1,0 +1,32 @@
+//===- Runs.h - kernels of one run of columns a thread -===//
+// Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+// SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+//===----------------------------------------------------------------------===//
+// What elementwise ops and row copies have in common: a thread computes eight consecutive columns of a row of the result.
+//===----------------------------------------------------------------------===//
+#pragma once
+
+#include "Family.h"
+
+namespace vitrify::nvptx {
+
+inline constexpr int kRun = 8, kRunThreads = 128;
+
+inline mlir::RankedTensorType resultType(mlir::Operation *op) { return mlir::cast<mlir::RankedTensorType>(op->getResult(0).getType()); }
+
+/// Grid and names of these kernels. Scalar 0 is the rows of the result.
+KernelSpec runSpec(mlir::Operation *op, const TargetRow &row, const Arguments &args, const std::string &name);
+
+/// Calls `body(row, first column)` for the thread's run, where it exists.
+void forRun(GpuBuilder &g, mlir::Operation *op, Value rows64, llvm::function_ref<void(Value, Value)> body);
+
+/// Operand `number` of the op, addressed by row, column or both.
+EpilogueOperand operandOf(mlir::Operation *op, unsigned number, const Arguments &args, ValueRange pointers, bool row, bool column);
+
+/// Element `at` (i32) of an operand of i32.
+Value indexAt(GpuBuilder &g, Value pointer, Value at);
+
+/// The last segment s of `segments` (i32) with table[s] + s * extra <= row: the one that the row lies in.
+Value segmentOf(GpuBuilder &g, Value table, Value segments, Value row, int64_t extra);
+
+} // namespace vitrify::nvptx

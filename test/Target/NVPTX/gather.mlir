@@ -1,0 +1,38 @@
+// RUN: vitrify-kernels %s --target=sm_89 | FileCheck %s
+
+// The image of a row is found in the table of segments, bit by bit.
+// CHECK-LABEL: gpu.func @assemble_tokens_
+// CHECK: "llvm.ctlz.i32"
+// CHECK: scf.for
+// CHECK: llvm.load %{{.*}} {alignment = 16 : i64} : !llvm.ptr<1> -> vector<8xf16>
+func.func @tokens(%p: tensor<?x96xf16>, %cls: tensor<1x96xf16>, %cu: tensor<?xi32>) {
+  %x = vit.assemble_tokens %p prefix(%cls : tensor<1x96xf16>) cu_seqlens(%cu : tensor<?xi32>) layers ["t"] : tensor<?x96xf16> -> tensor<?x96xf16>
+  return
+}
+
+// CHECK-LABEL: gpu.func @pool_
+// CHECK-NOT: "llvm.ctlz.i32"
+// CHECK: scf.for
+// CHECK: arith.divf
+func.func @mean(%x: tensor<?x96xf16>, %cu: tensor<?xi32>) {
+  %r = vit.pool mean 0 %x cu_seqlens(%cu : tensor<?xi32>) layers ["p"] : tensor<?x96xf16> -> tensor<?x96xf16>
+  return
+}
+
+// Rows that lie one after the other are merged by copying them.
+// CHECK-LABEL: gpu.func @merge_patches_
+// CHECK-NOT: arith.mulf
+// CHECK: llvm.store %{{.*}} {alignment = 16 : i64} : vector<4xi32>
+func.func @merge(%x: tensor<?x64xf16>) {
+  %r = vit.merge_patches %x by 4 layers ["m"] : tensor<?x64xf16> -> tensor<?x256xf16>
+  return
+}
+
+// Two slots of eight frequencies each; sine and cosine of reduced angles.
+// CHECK-LABEL: gpu.func @rope_32_
+// CHECK-COUNT-8: "llvm.nvvm.sin.approx.ftz.f"
+// CHECK-NOT: "llvm.nvvm.sin.approx.ftz.f"
+func.func @rope(%x: tensor<?x64xf16>, %p: tensor<2x?xi32>) {
+  %r = vit.rope vision_2d %x, %p head_dim 32 theta 1.0e4 layers ["r"] : tensor<?x64xf16>, tensor<2x?xi32> -> tensor<?x64xf16>
+  return
+}
