@@ -45,8 +45,10 @@ def test_fp8_agrees_with_the_cpu(bundles):
     for i in differ:  # each a close call
         top = np.sort(cpu[i])[-2:]
         assert top[1] - top[0] < 0.02 * np.ptp(cpu)
-    # The chip keeps 13 fraction bits of an FP8 sum, the CPU all: not equal, but close.
-    assert 0 < np.abs(gpu - cpu).max() <= 0.05 * np.abs(cpu).max()
+    # The chip keeps 13 fraction bits of an FP8 sum, the CPU all, and 16-bit parts are f16 here and bf16 there: a code that falls to
+    # its neighbour, 6 % away, shows in one logit, and little in all of them.
+    assert 0 < np.abs(gpu - cpu).max() <= 0.08 * np.abs(cpu).max()
+    assert np.sqrt(np.mean(np.square(gpu - cpu))) <= 0.01 * np.abs(cpu).max()
     assert (gpu.argmax(1) == labels).mean() >= 0.97
 
 
@@ -124,7 +126,7 @@ def test_newer_chips_run_the_portable_code(chip, capability, bundles):
     assert f"this GPU (compute capability {capability}) runs the PTX of target sm_89" in done.stderr
     found, expected = np.load(root / "y.npy"), logits(made["fp8"], root, "emulator:sm_89", 50)
     assert (found.argmax(1) == expected.argmax(1)).sum() >= COUNT - 1
-    assert 0 < np.abs(found - expected).max() <= 0.05 * np.abs(expected).max()
+    assert 0 < np.abs(found - expected).max() <= 0.08 * np.abs(expected).max()
 
 
 def test_code_of_a_newer_chip_alone_is_refused(bundles, tmp_path):
