@@ -4,7 +4,6 @@
 //===----------------------------------------------------------------------===//
 #include "Family.h"
 
-#include "vitrify/Kernel/KernelKey.h"
 #include "vitrify/Support/CompileCache.h"
 #include "vitrify/Target/NVPTX/Assemble.h"
 #include "vitrify/Target/NVPTX/Serialize.h"
@@ -21,8 +20,6 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Target/LLVM/NVVM/Target.h"
 #include "mlir/Target/LLVMIR/Dialect/All.h"
-
-#include <mutex>
 
 using namespace mlir;
 using namespace vitrify;
@@ -68,18 +65,7 @@ public:
     std::string reason;
     if (!supports(op, reason))
       return op->emitOpError() << "has no kernel on " << targetRow.name << ": " << reason;
-    // Equal layers of a model ask the same again, and choosing tiles takes a millisecond.
-    std::string key = kernelKey(op, targetRow.name);
-    llvm::raw_string_ostream os(key);
-    for (StringRef told : {"vit.rows", "vit.tile"})
-      os << ' ' << op->getAttr(told);
-    for (Value operand : op->getOperands()) // an operand that comes twice is one argument
-      os << ' ' << llvm::find(op->getOperands(), operand).getIndex();
-    std::lock_guard lock(mutex);
-    auto [place, isNew] = known.try_emplace(std::move(key));
-    if (isNew)
-      place->second = familyOf(op)->specs(op, targetRow);
-    return place->second;
+    return familyOf(op)->specs(op, targetRow);
   }
 
   LogicalResult build(Operation *op, const KernelSpec &spec, ModuleOp kernels) const override;
@@ -91,8 +77,6 @@ private:
   FailureOr<std::string> cachedPtxOf(gpu::GPUModuleOp module, CompileCache *cache) const;
 
   const TargetRow &targetRow;
-  mutable std::mutex mutex;
-  mutable std::map<std::string, std::vector<KernelSpec>> known; ///< what kernelsFor gave, by op
 };
 
 /// The one gpu.module that holds all kernels, null before the first is built.
