@@ -1,4 +1,5 @@
-"""CUDA sources of the emulator's tests, compiled once a session by nvcc: from CUDA_HOME, /usr/local/cuda, PATH or PyPI."""
+"""CUDA sources of the emulator's tests, compiled once a session by nvcc: that of the pinned wheels of requirements.txt, or of
+VITRIFY_NVCC, CUDA_HOME, /usr/local/cuda or PATH."""
 import functools
 import hashlib
 import os
@@ -16,14 +17,15 @@ CACHE = Path(tempfile.gettempdir()) / f"vitrify-cuda-tests-{os.getuid()}"
 @functools.cache
 def find_nvcc():
     """Path of nvcc, or None."""
-    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
-    places = [Path(home) / "bin" / "nvcc" for home in homes if home]
+    places = [Path(os.environ["VITRIFY_NVCC"])] if "VITRIFY_NVCC" in os.environ else []
     try:
-        import nvidia  # PyPI nvidia-cuda-nvcc
+        import nvidia  # PyPI nvidia-cuda-nvcc, with headers from nvidia-cuda-runtime, -crt and -cccl
 
         places += [Path(path) / part / "bin" / "nvcc" for path in nvidia.__path__ for part in ("cu13", "cuda_nvcc")]
     except ImportError:
         pass
+    homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
+    places += [Path(home) / "bin" / "nvcc" for home in homes if home]
     found = next((str(place) for place in places if os.access(place, os.X_OK)), None)
     return found or shutil.which("nvcc")
 
@@ -32,7 +34,7 @@ def need_nvcc():
     """Skips the test where there is no nvcc."""
     nvcc = find_nvcc()
     if nvcc is None:
-        pytest.skip("no nvcc: set CUDA_HOME, or pip install nvidia-cuda-nvcc==13.0.88 nvidia-nvvm==13.0.88")
+        pytest.skip("no nvcc: pip install -r requirements.txt, or set VITRIFY_NVCC or CUDA_HOME")
     return nvcc
 
 
