@@ -85,6 +85,16 @@ Current current(Lock &) {
   return result;
 }
 
+Entered::Entered() : lock(state().mutex) { Current::operator=(current(lock)); }
+
+Entered::Entered(CUstream handle) : Entered() {
+  if (error)
+    return;
+  stream = streamOf(*context, handle);
+  if (!stream)
+    error = fail(CUDA_ERROR_INVALID_HANDLE, "not a stream, or destroyed before");
+}
+
 void setSticky(Context &context, CUresult error, std::string message) {
   if (context.error != CUDA_SUCCESS || error == CUDA_SUCCESS)
     return;
@@ -279,20 +289,14 @@ VITRIFY_CU_FUNCTION(cuCtxGetDevice)(CUdevice *device) {
 }
 
 VITRIFY_CU_FUNCTION(cuCtxSynchronize)(void) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   if (unsafeCallForbidden())
     return fail(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "a stream is capturing");
-  return waitAll(lock, *now.context);
+  return waitAll(now.lock, *now.context);
 }
 
 VITRIFY_CU_FUNCTION(cuCtxGetStreamPriorityRange)(int *least, int *greatest) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   if (least)
     *least = 0;
   if (greatest)
@@ -311,10 +315,7 @@ VITRIFY_CU_FUNCTION(cuCtxGetApiVersion)(CUcontext handle, unsigned *version) {
 }
 
 VITRIFY_CU_FUNCTION(cuCtxGetFlags)(unsigned *flags) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   if (!flags)
     return CUDA_ERROR_INVALID_VALUE;
   *flags = now.context->flags;
@@ -333,10 +334,7 @@ VITRIFY_CU_FUNCTION(cuCtxGetId)(CUcontext handle, unsigned long long *id) {
 }
 
 VITRIFY_CU_FUNCTION(cuCtxGetLimit)(size_t *value, CUlimit limit) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   auto it = now.context->limits.find(limit);
   if (it == now.context->limits.end())
     return CUDA_ERROR_UNSUPPORTED_LIMIT;
@@ -347,10 +345,7 @@ VITRIFY_CU_FUNCTION(cuCtxGetLimit)(size_t *value, CUlimit limit) {
 }
 
 VITRIFY_CU_FUNCTION(cuCtxSetLimit)(CUlimit limit, size_t value) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   auto it = now.context->limits.find(limit);
   if (it == now.context->limits.end())
     return CUDA_ERROR_UNSUPPORTED_LIMIT;

@@ -63,10 +63,7 @@ void stage(GraphNode &node) {
 }
 
 CUresult doCopy(const CUDA_MEMCPY3D &copy, CUstream handle, bool synchronous) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   Context &context = *now.context;
   StreamRef stream = streamOf(context, handle);
   if (!stream)
@@ -93,17 +90,12 @@ CUresult doCopy(const CUDA_MEMCPY3D &copy, CUstream handle, bool synchronous) {
   TicketRef ticket;
   if (CUresult error = issue(context, *stream, std::move(node), &ticket))
     return error;
-  return mustWait && ticket ? wait(lock, context, ticket) : CUDA_SUCCESS;
+  return mustWait && ticket ? wait(now.lock, context, ticket) : CUDA_SUCCESS;
 }
 
 CUresult doFill(const CUDA_MEMSET_NODE_PARAMS &fill, CUstream handle, bool synchronous) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
-  StreamRef stream = streamOf(*now.context, handle);
-  if (!stream)
-    return CUDA_ERROR_INVALID_HANDLE;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (CUresult error = checkFill(fill))
     return error;
   if (synchronous && unsafeCallForbidden())
@@ -114,7 +106,7 @@ CUresult doFill(const CUDA_MEMSET_NODE_PARAMS &fill, CUstream handle, bool synch
   TicketRef ticket;
   if (CUresult error = issue(*now.context, *stream, std::move(node), &ticket))
     return error;
-  return synchronous && ticket ? wait(lock, *now.context, ticket) : CUDA_SUCCESS;
+  return synchronous && ticket ? wait(now.lock, *now.context, ticket) : CUDA_SUCCESS;
 }
 
 constexpr CUmemorytype kHost = CU_MEMORYTYPE_HOST, kDevice = CU_MEMORYTYPE_DEVICE, kAny = CU_MEMORYTYPE_UNIFIED;

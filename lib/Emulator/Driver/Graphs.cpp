@@ -53,11 +53,8 @@ NodeRef makeNode(CUgraphNodeType type) {
 }
 
 CUresult instantiate(CUgraphExec *out, CUgraph handle) {
+  VITRIFY_CU_ENTER(now);
   DriverState &s = state();
-  Lock lock(s.mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
   auto graph = s.graphs.find(handle);
   if (!graph || !out)
     return CUDA_ERROR_INVALID_VALUE;
@@ -153,14 +150,9 @@ bool unsafeCallForbidden() {
 }
 
 VITRIFY_CU_FUNCTION(cuStreamBeginCapture)(CUstream handle, CUstreamCaptureMode mode) {
+  VITRIFY_CU_ENTER(now, handle);
   DriverState &s = state();
-  Lock lock(s.mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
-  StreamRef stream = streamOf(*now.context, handle);
-  if (!stream)
-    return CUDA_ERROR_INVALID_HANDLE;
+  StreamRef &stream = now.stream;
   if (stream->legacy)
     return fail(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "the default stream cannot capture");
   if (stream->capture)
@@ -177,14 +169,9 @@ VITRIFY_CU_FUNCTION(cuStreamBeginCapture)(CUstream handle, CUstreamCaptureMode m
 }
 
 VITRIFY_CU_FUNCTION(cuStreamEndCapture)(CUstream handle, CUgraph *out) {
+  VITRIFY_CU_ENTER(now, handle);
   DriverState &s = state();
-  Lock lock(s.mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
-  StreamRef stream = streamOf(*now.context, handle);
-  if (!stream)
-    return CUDA_ERROR_INVALID_HANDLE;
+  StreamRef &stream = now.stream;
   if (!out)
     return CUDA_ERROR_INVALID_VALUE;
   *out = nullptr;
@@ -233,13 +220,8 @@ VITRIFY_CU_FUNCTION(cuStreamEndCapture)(CUstream handle, CUgraph *out) {
 }
 
 VITRIFY_CU_FUNCTION(cuStreamIsCapturing)(CUstream handle, CUstreamCaptureStatus *status) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
-  StreamRef stream = streamOf(*now.context, handle);
-  if (!stream)
-    return CUDA_ERROR_INVALID_HANDLE;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (!status)
     return CUDA_ERROR_INVALID_VALUE;
   *status = !stream->capture           ? CU_STREAM_CAPTURE_STATUS_NONE
@@ -327,10 +309,7 @@ VITRIFY_CU_FUNCTION(cuGraphClone)(CUgraph *out, CUgraph handle) {
 VITRIFY_CU_FUNCTION(cuGraphAddKernelNode)
 (CUgraphNode *out, CUgraph graph, const CUgraphNode *dependencies, size_t count,
  const CUDA_KERNEL_NODE_PARAMS *params) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   if (!params)
     return CUDA_ERROR_INVALID_VALUE;
   NodeRef node = makeNode(CU_GRAPH_NODE_TYPE_KERNEL);
@@ -365,10 +344,7 @@ VITRIFY_CU_FUNCTION(cuGraphKernelNodeGetParams)(CUgraphNode handle, CUDA_KERNEL_
 }
 
 VITRIFY_CU_FUNCTION(cuGraphKernelNodeSetParams)(CUgraphNode handle, const CUDA_KERNEL_NODE_PARAMS *params) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   auto node = state().nodes.find(handle);
   if (!node || node->type != CU_GRAPH_NODE_TYPE_KERNEL || !params)
     return CUDA_ERROR_INVALID_VALUE;
@@ -500,11 +476,8 @@ VITRIFY_CU_FUNCTION(cuGraphInstantiate)(CUgraphExec *exec, CUgraph graph, unsign
 }
 
 VITRIFY_CU_FUNCTION(cuGraphLaunch)(CUgraphExec handle, CUstream streamHandle) {
+  VITRIFY_CU_ENTER(now);
   DriverState &s = state();
-  Lock lock(s.mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
   auto exec = s.execs.find(handle);
   StreamRef stream = streamOf(*now.context, streamHandle);
   if (!exec || !stream)
@@ -579,11 +552,8 @@ VITRIFY_CU_FUNCTION(cuGraphExecUpdate)(CUgraphExec execHandle, CUgraph graphHand
 
 VITRIFY_CU_FUNCTION(cuGraphExecKernelNodeSetParams)
 (CUgraphExec handle, CUgraphNode nodeHandle, const CUDA_KERNEL_NODE_PARAMS *params) {
+  VITRIFY_CU_ENTER(now);
   DriverState &s = state();
-  Lock lock(s.mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
   auto exec = s.execs.find(handle);
   if (!exec)
     return CUDA_ERROR_INVALID_HANDLE;

@@ -103,13 +103,8 @@ void publish(DriverState &s, const DriverOptions &options, LaunchRecord record) 
 }
 
 CUresult launchOn(CUfunction handle, const LaunchConfig &config, CUstream streamHandle, void **params, void **extra) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
-  StreamRef stream = streamOf(*now.context, streamHandle);
-  if (!stream)
-    return CUDA_ERROR_INVALID_HANDLE;
+  VITRIFY_CU_ENTER(now, streamHandle);
+  StreamRef &stream = now.stream;
   auto node = std::make_shared<GraphNode>();
   node->type = CU_GRAPH_NODE_TYPE_KERNEL;
   if (CUresult error = prepareLaunch(*now.context, handle, config, params, extra, node->launch))

@@ -161,10 +161,7 @@ VITRIFY_CU_FUNCTION(cuLibraryEnumerateKernels)(CUkernel *kernels, unsigned count
 }
 
 VITRIFY_CU_FUNCTION(cuLibraryGetModule)(CUmodule *out, CUlibrary handle) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   auto library = state().libraries.find(handle);
   if (!library)
     return CUDA_ERROR_INVALID_HANDLE;
@@ -178,10 +175,7 @@ VITRIFY_CU_FUNCTION(cuLibraryGetModule)(CUmodule *out, CUlibrary handle) {
 }
 
 VITRIFY_CU_FUNCTION(cuLibraryGetGlobal)(CUdeviceptr *address, size_t *bytes, CUlibrary handle, const char *name) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   auto library = state().libraries.find(handle);
   if (!library)
     return CUDA_ERROR_INVALID_HANDLE;

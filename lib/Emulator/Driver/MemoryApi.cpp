@@ -37,37 +37,26 @@ CUresult release(uint64_t address) {
 }
 
 CUresult allocateNow(CUdeviceptr *address, size_t bytes, AllocationKind kind) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   if (unsafeCallForbidden())
     return fail(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "allocation while a stream is capturing");
   return allocate(*now.context, bytes, kind, address);
 }
 
 CUresult freeNow(CUdeviceptr address) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   if (!address)
     return CUDA_SUCCESS;
   if (unsafeCallForbidden())
     return fail(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "freeing memory while a stream is capturing");
-  if (CUresult error = waitAll(lock, *now.context))
+  if (CUresult error = waitAll(now.lock, *now.context))
     return error;
   return release(address);
 }
 
 CUresult allocateInStream(CUdeviceptr *address, size_t bytes, CUstream handle) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
-  StreamRef stream = streamOf(*now.context, handle);
-  if (!stream)
-    return CUDA_ERROR_INVALID_HANDLE;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (stream->capture) {
     stream->capture->invalid = true;
     return fail(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "allocation nodes of graphs are not emulated");
@@ -133,10 +122,7 @@ CUresult pointerAttribute(void *data, int attribute, CUdeviceptr pointer) {
 } // namespace
 
 VITRIFY_CU_FUNCTION(cuMemGetInfo)(size_t *free, size_t *total) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   if (!free || !total)
     return CUDA_ERROR_INVALID_VALUE;
   *free = memoryOf(*now.context).freeBytes();
@@ -178,13 +164,8 @@ VITRIFY_CU_FUNCTION(cuMemAllocFromPoolAsync)(CUdeviceptr *address, size_t bytes,
 }
 
 VITRIFY_CU_FUNCTION(cuMemFreeAsync)(CUdeviceptr address, CUstream handle) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
-  StreamRef stream = streamOf(*now.context, handle);
-  if (!stream)
-    return CUDA_ERROR_INVALID_HANDLE;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (!address)
     return CUDA_SUCCESS;
   if (stream->capture) {
@@ -228,10 +209,7 @@ VITRIFY_CU_FUNCTION(cuMemFreeHost)(void *pointer) {
 }
 
 VITRIFY_CU_FUNCTION(cuMemHostRegister)(void *pointer, size_t bytes, unsigned flags) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   if (!pointer || !bytes || (flags & ~15u))
     return CUDA_ERROR_INVALID_VALUE;
   if (deviceOfAddress(reinterpret_cast<uint64_t>(pointer)) || now.context->registered.count(pointer))
@@ -243,11 +221,8 @@ VITRIFY_CU_FUNCTION(cuMemHostRegister)(void *pointer, size_t bytes, unsigned fla
 }
 
 VITRIFY_CU_FUNCTION(cuMemHostUnregister)(void *pointer) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
-  if (CUresult error = waitAll(lock, *now.context))
+  VITRIFY_CU_ENTER(now);
+  if (CUresult error = waitAll(now.lock, *now.context))
     return error;
   for (auto &[key, context] : state().contexts)
     if (context->registered.erase(pointer)) {
@@ -258,10 +233,7 @@ VITRIFY_CU_FUNCTION(cuMemHostUnregister)(void *pointer) {
 }
 
 VITRIFY_CU_FUNCTION(cuMemHostGetDevicePointer)(CUdeviceptr *address, void *pointer, unsigned flags) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   DeviceState *device = nullptr;
   auto allocation = find(reinterpret_cast<uint64_t>(pointer), device);
   if (!address || flags || !allocation || !onHost(*allocation))
@@ -271,10 +243,7 @@ VITRIFY_CU_FUNCTION(cuMemHostGetDevicePointer)(CUdeviceptr *address, void *point
 }
 
 VITRIFY_CU_FUNCTION(cuMemHostGetFlags)(unsigned *flags, void *pointer) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   auto it = now.context->pinned.find(pointer);
   if (!flags || it == now.context->pinned.end())
     return CUDA_ERROR_INVALID_VALUE;
@@ -283,10 +252,7 @@ VITRIFY_CU_FUNCTION(cuMemHostGetFlags)(unsigned *flags, void *pointer) {
 }
 
 VITRIFY_CU_FUNCTION(cuMemGetAddressRange)(CUdeviceptr *base, size_t *bytes, CUdeviceptr address) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   DeviceState *device = nullptr;
   auto allocation = find(address, device);
   if (!allocation)

@@ -45,11 +45,8 @@ void writeLog(unsigned count, CUjit_option *options, void **values, bool failed)
 }
 
 CUresult loadImage(CUmodule *out, const void *image) {
+  VITRIFY_CU_ENTER(now);
   DriverState &s = state();
-  Lock lock(s.mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
   if (!out || !image)
     return CUDA_ERROR_INVALID_VALUE;
   std::shared_ptr<const emulator::Module> parsed;
@@ -257,15 +254,12 @@ VITRIFY_CU_FUNCTION(cuModuleLoad)(CUmodule *module, const char *path) {
 }
 
 VITRIFY_CU_FUNCTION(cuModuleUnload)(CUmodule handle) {
+  VITRIFY_CU_ENTER(now);
   DriverState &s = state();
-  Lock lock(s.mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
   auto module = s.modules.find(handle);
   if (!module)
     return CUDA_ERROR_INVALID_HANDLE;
-  if (CUresult error = waitAll(lock, *module->context))
+  if (CUresult error = waitAll(now.lock, *module->context))
     return error;
   s.functions.eraseIf([&](Function &function) { return function.module == module.get(); });
   s.modules.erase(handle);
@@ -273,10 +267,7 @@ VITRIFY_CU_FUNCTION(cuModuleUnload)(CUmodule handle) {
 }
 
 VITRIFY_CU_FUNCTION(cuModuleGetFunction)(CUfunction *out, CUmodule handle, const char *name) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   auto module = state().modules.find(handle);
   if (!module)
     return CUDA_ERROR_INVALID_HANDLE;
@@ -303,10 +294,7 @@ CUresult moduleGlobal(Module &module, const char *name, CUdeviceptr *address, si
 }
 
 VITRIFY_CU_FUNCTION(cuModuleGetGlobal)(CUdeviceptr *address, size_t *bytes, CUmodule handle, const char *name) {
-  Lock lock(state().mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
+  VITRIFY_CU_ENTER(now);
   auto module = state().modules.find(handle);
   return module ? moduleGlobal(*module, name, address, bytes) : CUDA_ERROR_INVALID_HANDLE;
 }

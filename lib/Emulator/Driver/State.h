@@ -236,6 +236,19 @@ struct Current {
   std::shared_ptr<Context> context;
 };
 Current current(Lock &lock);
+
+/// What most calls begin with: the lock, the thread's current context, and the stream that a handle names. `error` says
+/// why the call ends here.
+struct Entered : Current {
+  Entered();
+  explicit Entered(CUstream handle);
+  Lock lock;
+  StreamRef stream;
+};
+#define VITRIFY_CU_ENTER(name, ...)                                                                                    \
+  Entered name __VA_OPT__((__VA_ARGS__));                                                                              \
+  if (name.error)                                                                                                      \
+  return name.error
 std::vector<std::shared_ptr<Context>> &contextStack();
 DeviceMemory &memoryOf(Context &context);
 

@@ -43,21 +43,9 @@ void workLoop(StreamRef stream) {
   }
 }
 
-/// The live stream a handle names, for calls that need no current context.
-CUresult find(CUstream handle, Lock &lock, Current &now, StreamRef &stream) {
-  now = current(lock);
-  if (now.error)
-    return now.error;
-  stream = streamOf(*now.context, handle);
-  return stream ? CUDA_SUCCESS : fail(CUDA_ERROR_INVALID_HANDLE, "not a stream, or destroyed before");
-}
-
 CUresult makeStream(CUstream *out, unsigned flags, int priority) {
+  VITRIFY_CU_ENTER(now);
   DriverState &s = state();
-  Lock lock(s.mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
   if (!out || flags > CU_STREAM_NON_BLOCKING)
     return CUDA_ERROR_INVALID_VALUE;
   auto stream = std::make_shared<Stream>();
@@ -155,27 +143,21 @@ VITRIFY_CU_FUNCTION(cuStreamDestroy)(CUstream handle) {
 }
 
 VITRIFY_CU_FUNCTION(cuStreamSynchronize)(CUstream handle) {
-  Lock lock(state().mutex);
-  Current now;
-  StreamRef stream;
-  if (CUresult error = find(handle, lock, now, stream))
-    return error;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (stream->capture)
     return refuseCapture(*stream);
   if (stream->legacy) {
     if (CUresult error = refuseImplicit(*now.context))
       return error;
-    return wait(lock, *now.context, submit(*stream, nullptr));
+    return wait(now.lock, *now.context, submit(*stream, nullptr));
   }
-  return wait(lock, *now.context, stream->last);
+  return wait(now.lock, *now.context, stream->last);
 }
 
 VITRIFY_CU_FUNCTION(cuStreamQuery)(CUstream handle) {
-  Lock lock(state().mutex);
-  Current now;
-  StreamRef stream;
-  if (CUresult error = find(handle, lock, now, stream))
-    return error;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (stream->capture)
     return refuseCapture(*stream);
   if (stream->legacy)
@@ -185,11 +167,8 @@ VITRIFY_CU_FUNCTION(cuStreamQuery)(CUstream handle) {
 }
 
 VITRIFY_CU_FUNCTION(cuStreamWaitEvent)(CUstream handle, CUevent eventHandle, unsigned flags) {
-  Lock lock(state().mutex);
-  Current now;
-  StreamRef stream;
-  if (CUresult error = find(handle, lock, now, stream))
-    return error;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   auto event = state().events.find(eventHandle);
   if (!event)
     return CUDA_ERROR_INVALID_HANDLE;
@@ -225,11 +204,8 @@ VITRIFY_CU_FUNCTION(cuStreamWaitEvent)(CUstream handle, CUevent eventHandle, uns
 }
 
 VITRIFY_CU_FUNCTION(cuLaunchHostFunc)(CUstream handle, CUhostFn function, void *userData) {
-  Lock lock(state().mutex);
-  Current now;
-  StreamRef stream;
-  if (CUresult error = find(handle, lock, now, stream))
-    return error;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (!function)
     return CUDA_ERROR_INVALID_VALUE;
   auto node = std::make_shared<GraphNode>();
@@ -239,11 +215,8 @@ VITRIFY_CU_FUNCTION(cuLaunchHostFunc)(CUstream handle, CUhostFn function, void *
 }
 
 VITRIFY_CU_FUNCTION(cuStreamAddCallback)(CUstream handle, CUstreamCallback callback, void *userData, unsigned flags) {
-  Lock lock(state().mutex);
-  Current now;
-  StreamRef stream;
-  if (CUresult error = find(handle, lock, now, stream))
-    return error;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (!callback || flags)
     return CUDA_ERROR_INVALID_VALUE;
   if (stream->capture)
@@ -256,11 +229,8 @@ VITRIFY_CU_FUNCTION(cuStreamAddCallback)(CUstream handle, CUstreamCallback callb
 }
 
 VITRIFY_CU_FUNCTION(cuStreamGetCtx)(CUstream handle, CUcontext *context) {
-  Lock lock(state().mutex);
-  Current now;
-  StreamRef stream;
-  if (CUresult error = find(handle, lock, now, stream))
-    return error;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (!context)
     return CUDA_ERROR_INVALID_VALUE;
   *context = reinterpret_cast<CUcontext>(stream->context);
@@ -268,11 +238,8 @@ VITRIFY_CU_FUNCTION(cuStreamGetCtx)(CUstream handle, CUcontext *context) {
 }
 
 VITRIFY_CU_FUNCTION(cuStreamGetFlags)(CUstream handle, unsigned *flags) {
-  Lock lock(state().mutex);
-  Current now;
-  StreamRef stream;
-  if (CUresult error = find(handle, lock, now, stream))
-    return error;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (!flags)
     return CUDA_ERROR_INVALID_VALUE;
   *flags = stream->flags;
@@ -280,11 +247,8 @@ VITRIFY_CU_FUNCTION(cuStreamGetFlags)(CUstream handle, unsigned *flags) {
 }
 
 VITRIFY_CU_FUNCTION(cuStreamGetPriority)(CUstream handle, int *priority) {
-  Lock lock(state().mutex);
-  Current now;
-  StreamRef stream;
-  if (CUresult error = find(handle, lock, now, stream))
-    return error;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (!priority)
     return CUDA_ERROR_INVALID_VALUE;
   *priority = stream->priority;
@@ -292,11 +256,8 @@ VITRIFY_CU_FUNCTION(cuStreamGetPriority)(CUstream handle, int *priority) {
 }
 
 VITRIFY_CU_FUNCTION(cuStreamGetId)(CUstream handle, unsigned long long *id) {
-  Lock lock(state().mutex);
-  Current now;
-  StreamRef stream;
-  if (CUresult error = find(handle, lock, now, stream))
-    return error;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   if (!id)
     return CUDA_ERROR_INVALID_VALUE;
   *id = stream->id;
@@ -304,11 +265,8 @@ VITRIFY_CU_FUNCTION(cuStreamGetId)(CUstream handle, unsigned long long *id) {
 }
 
 VITRIFY_CU_FUNCTION(cuEventCreate)(CUevent *out, unsigned flags) {
+  VITRIFY_CU_ENTER(now);
   DriverState &s = state();
-  Lock lock(s.mutex);
-  Current now = current(lock);
-  if (now.error)
-    return now.error;
   if (!out || (flags & ~7u))
     return CUDA_ERROR_INVALID_VALUE;
   auto event = std::make_shared<Event>();
@@ -324,11 +282,8 @@ VITRIFY_CU_FUNCTION(cuEventDestroy)(CUevent handle) {
 }
 
 VITRIFY_CU_FUNCTION(cuEventRecord)(CUevent eventHandle, CUstream handle) {
-  Lock lock(state().mutex);
-  Current now;
-  StreamRef stream;
-  if (CUresult error = find(handle, lock, now, stream))
-    return error;
+  VITRIFY_CU_ENTER(now, handle);
+  StreamRef &stream = now.stream;
   auto event = state().events.find(eventHandle);
   if (!event || event->context != stream->context)
     return fail(CUDA_ERROR_INVALID_HANDLE, "not an event of the stream's context");
