@@ -171,8 +171,14 @@ def suite_fuzz(options, result):
             work = RESULTS / "fuzz" / binary.name
             (work / "corpus").mkdir(parents=True, exist_ok=True)
             seeds = ROOT / "test" / "Fuzz" / "corpus" / binary.name
+            generator = ROOT / "test" / "Fuzz" / f"make_{binary.name.replace('-fuzz', '')}_seeds.py"
+            if generator.is_file():
+                seeds = work / "seeds"
+                subprocess.run([sys.executable, str(generator), str(seeds)], check=True, cwd=ROOT)
             command = [str(binary), f"-max_total_time={options.fuzz_seconds}", "-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1",
                        f"-artifact_prefix={work}/", str(work / "corpus")] + ([str(seeds)] if seeds.is_dir() else [])
+            if (work / "seeds.dict").is_file():
+                command.insert(1, f"-dict={work / 'seeds.dict'}")
             log = open(work / "log.txt", "w", encoding="utf-8")
             running.append((binary, log, work, subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)))
         time.sleep(0.2)

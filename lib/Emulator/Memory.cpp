@@ -239,6 +239,15 @@ std::optional<Allocation> DeviceMemory::find(uint64_t address) const {
   return std::nullopt;
 }
 
+void DeviceMemory::setReadOnly(uint64_t address) {
+  std::lock_guard lock(state->mutex);
+  auto it = state->live.find(address);
+  if (it == state->live.end())
+    return;
+  it->second.readOnly = true;
+  state->snapshot = nullptr;
+}
+
 Status DeviceMemory::checkRange(uint64_t address, uint64_t bytes) const {
   std::lock_guard lock(state->mutex);
   const Allocation *a = state->at(address);

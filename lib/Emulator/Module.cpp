@@ -104,8 +104,10 @@ StatusOr<std::shared_ptr<const LoadedModule>> LoadedModule::load(std::shared_ptr
       return invalidArgument(parsed.name + ":" + std::to_string(v.line) + ": variable '" + v.name +
                              "' is defined twice");
     program.globals[v.name] = *address;
-    if (v.space == Space::Const)
+    if (v.space == Space::Const) {
+      memory.setReadOnly(*address);
       program.constantRanges.emplace_back(*address, *address + std::max<uint64_t>(v.size, 1));
+    }
     VITRIFY_RETURN_IF_ERROR(memory.fill(*address, 0, 1, v.size));
     VITRIFY_RETURN_IF_ERROR(memory.copyToDevice(*address, v.init.data(), v.init.size()));
     loaded->variables_[v.name] = *memory.find(*address);

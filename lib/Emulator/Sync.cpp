@@ -106,6 +106,8 @@ bool arriveBarrier(Warp &w, Group &group, const Inst &i, uint32_t mask) {
   if (id >= 16) {
     raise(w, i, uint32_t(std::countr_zero(mask)), FaultKind::InvalidBarrier, Space::None, 0, 0,
           "barrier " + std::to_string(id) + " does not exist; there are 16");
+    w.grid->fail(LaunchError::IllegalInstruction, "barrier " + std::to_string(id) + " in kernel '" +
+                                                      w.grid->function->info.name + "' does not exist; there are 16");
     w.event = true;
     return false;
   }

@@ -250,4 +250,100 @@ TEST(Checks, ClassesCanBeTurnedOff) {
   EXPECT_TRUE(e.run(oneBlock(32), e.allocate(128)).reports.empty());
 }
 
+/// A kernel with "@@", what mends it and what breaks it, and the fault that it then has.
+struct Twin {
+  const char *name, *text, *good, *bad;
+  FaultKind kind;
+  uint32_t threads = 32;
+};
+const Twin kTwins[] = {
+    {"local memory never written", R"(
+      .local .align 4 .b8 s[16]; ld.param.u64 %rd1, [a]; @@ ld.local.u32 %r1, [s+4]; st.global.u32 [%rd1], %r1;)",
+     "st.local.u32 [s+4], 7;", "st.local.u32 [s+8], 7;", FaultKind::UninitialisedLocal, 1},
+    {"beyond local memory", ".local .align 4 .b8 s[16]; st.local.u32 [s+@@], 7;", "12", "0x100000", FaultKind::OutOfBounds, 1},
+    {"beyond shared memory", ".shared .align 4 .b8 s[128]; mov.u32 %r1, %tid.x; mov.u32 %r2, s; mad.lo.u32 %r3, %r1, @@, %r2; st.shared.u32 [%r3], %r1;",
+     "4", "8", FaultKind::OutOfBounds},
+    {"misaligned in shared memory", ".shared .align 8 .b8 s[128]; mov.u32 %r1, s; st.shared.u64 [%r1+@@], 7;", "8", "4", FaultKind::Misaligned, 1},
+    {"misaligned vector", "ld.param.u64 %rd1, [a]; st.global.v2.u32 [%rd1+@@], {1, 2};", "8", "4", FaultKind::Misaligned, 1},
+    {"a store to constants", "ld.param.u64 %rd1, [a]; mov.u64 %rd2, fixed; @@ st.u32 [%rd2], 7;", "mov.u64 %rd2, %rd1;", "", FaultKind::ReadOnlyStore, 1},
+    {"an atomic on constants", "ld.param.u64 %rd1, [a]; mov.u64 %rd2, fixed; @@ atom.add.u32 %r1, [%rd2], 7;", "mov.u64 %rd2, %rd1; st.u32 [%rd2], 1;", "",
+     FaultKind::ReadOnlyStore, 1},
+    {"a generic address of nothing", "ld.param.u64 %rd1, [a]; mov.u64 %rd2, @@; add.u64 %rd2, %rd2, %rd1; st.u32 [%rd2], 7;", "0", "-1000000000",
+     FaultKind::OutOfBounds, 1},
+    {"a barrier's odd count", "mov.u32 %r1, @@; bar.sync 1, %r1;", "64", "40", FaultKind::InvalidBarrier, 64},
+    {"a barrier that there is not", "mov.u32 %r1, @@; bar.sync %r1;", "15", "16", FaultKind::InvalidBarrier, 64},
+    {"arriving twice at the cluster barrier", "barrier.cluster.arrive; @@ barrier.cluster.arrive; barrier.cluster.wait;", "barrier.cluster.wait;", "",
+     FaultKind::InvalidBarrier, 64},
+    {"a mask without the caller", "mov.u32 %r1, @@; bar.warp.sync %r1;", "0xffffffff", "0xfffffffe", FaultKind::InvalidMask},
+    {"racing atomics and stores", R"(
+      ld.param.u64 %rd1, [a]; mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, 32; @%p1 red.global.add.u32 [%rd1], 1; @@ @!%p1 st.global.u32 [%rd1], 5;)",
+     "bar.sync 0;", "", FaultKind::RaceGlobal, 64},
+    {"a copy that nobody waits for", R"(
+      .shared .align 16 .b8 s[16]; ld.param.u64 %rd1, [a]; mov.u32 %r1, s; cp.async.cg.shared.global [%r1], [%rd1], 16; cp.async.commit_group;
+      @@ ld.shared.u32 %r2, [%r1]; st.global.u32 [%rd1], %r2;)",
+     "cp.async.wait_group 0;", "cp.async.wait_group 1;", FaultKind::UnawaitedAsyncCopy, 1},
+    {"a wait that nobody ends", R"(
+      .shared .align 8 .b8 s[8]; mov.u32 %r1, s; mov.u32 %r2, %tid.x; setp.eq.u32 %p1, %r2, 0; @%p1 mbarrier.init.shared.b64 [%r1], @@; bar.sync 0;
+      mbarrier.arrive.shared.b64 %rd2, [%r1]; again: mbarrier.try_wait.shared.b64 %p2, [%r1], %rd2; @!%p2 bra again;)",
+     "64", "65", FaultKind::Deadlock, 64},
+    {"lanes that wait for each other", R"(
+      mov.u32 %r1, %tid.x; setp.lt.u32 %p1, %r1, 16; @%p1 bra low; bar.warp.sync @@; bra done;
+      low: bar.sync 0; bra end; done: bar.sync 0; end:)",
+     "0xffff0000", "0xffffffff", FaultKind::Deadlock},
+};
+
+TEST(Checks, FaultsAndTheirMendedTwins) {
+  for (const Twin &t : kTwins) {
+    for (bool good : {true, false}) {
+      Emulated e;
+      e.load(kernelText(".param .u64 a", fill(t.text, good ? t.good : t.bad), "sm_89", ".const .u32 fixed = 3;\n"));
+      LaunchResult r = e.run(oneBlock(t.threads), e.upload(std::vector<uint32_t>(64, 1)));
+      if (good && t.kind != FaultKind::Deadlock)
+        EXPECT_TRUE(r.reports.empty() && r.error == LaunchError::Success) << t.name << " mended: " << all(r);
+      else
+        EXPECT_EQ(found(r, t.kind), !good) << t.name << (good ? " mended: " : ": ") << all(r);
+    }
+  }
+}
+
+TEST(Checks, DeadlockOfSomeThreadsNamesEachWait) {
+  // Of four warps one has ended, one waits for a barrier that needs three, one for an mbarrier, one for its own lanes.
+  const char *text = R"(
+    .shared .align 8 .b8 s[8]; mov.u32 %r1, s; mov.u32 %r2, %tid.x; shr.u32 %r3, %r2, 5; setp.eq.u32 %p1, %r2, 0;
+    @%p1 mbarrier.init.shared.b64 [%r1], @@; bar.sync 0;
+    setp.eq.u32 %p2, %r3, 1; @%p2 bra one; setp.eq.u32 %p2, %r3, 2; @%p2 bra two; setp.eq.u32 %p2, %r3, 3; @%p2 bra three;
+    mbarrier.arrive.shared.b64 %rd2, [%r1]; ret;
+  one: bar.sync 1, 64; ret;
+  two: mbarrier.try_wait.parity.shared.b64 %p3, [%r1], 0; @!%p3 bra two; bar.sync 1, 64; ret;
+  three: ret;)";
+  Emulated e;
+  e.load(kernelText("", fill(text, "32")));
+  EXPECT_TRUE(e.run(oneBlock(128)).reports.empty());
+  e.load(kernelText("", fill(text, "33")));
+  LaunchResult r = e.run(oneBlock(128));
+  ASSERT_TRUE(found(r, FaultKind::Deadlock)) << all(r);
+  EXPECT_EQ(r.error, LaunchError::LaunchFailed);
+  for (const char *part : {"warp 1 lanes 0xffffffff at barrier 1", "warp 2 lanes 0xffffffff at the mbarrier at shared address 0x0",
+                           "64 of 128 threads have exited", "(line "})
+    EXPECT_NE(r.message.find(part), std::string::npos) << part << ": " << r.message;
+}
+
+TEST(Checks, ReportsStopAtTheLimitAndAreCounted) {
+  Emulated e;
+  std::string body = "ld.param.u64 %rd1, [a];\n";
+  for (int i = 0; i < 10; ++i)
+    body += "ld.global.u32 %r" + std::to_string(i) + ", [%rd1+" + std::to_string(4 * i) + "];\n";
+  e.load(kernelText(".param .u64 a", body));
+  LaunchResult r = e.run(oneBlock(1), e.allocate(64));
+  EXPECT_EQ(r.reports.size(), 10u) << all(r);
+  e.options.reportLimit = 3;
+  r = e.run(oneBlock(1), e.allocate(64));
+  EXPECT_EQ(r.reports.size(), 3u) << all(r);
+  EXPECT_EQ(r.faults, 10u);
+  // As JSON each has its line, thread and kind.
+  std::string json = reportsToJson(r.reports);
+  for (const char *part : {"\"uninitialised-global\"", "\"ptx_line\"", "\"thread\"", "\"kernel\": \"k\""})
+    EXPECT_NE(json.find(part), std::string::npos) << json;
+}
+
 } // namespace

@@ -60,6 +60,8 @@ public:
 
   /// The allocation, live or in quarantine, that holds `address`.
   std::optional<Allocation> find(uint64_t address) const;
+  /// Kernels may not store to the live allocation at `address` from now on; the host may.
+  void setReadOnly(uint64_t address);
   /// Ok if [address, address + bytes) lies in one live allocation; else says what is there instead.
   Status checkRange(uint64_t address, uint64_t bytes) const;
   std::shared_ptr<const AllocationTable> table() const;

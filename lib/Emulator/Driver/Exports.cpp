@@ -24,3 +24,15 @@
 #include "vitrify/Runtime/CudaSymbols.def"
 #define VITRIFY_CU_VERSION(name, symbol, from, until, params) VITRIFY_EXPORT(symbol, vitrifyEmulatedVersion_##symbol)
 #include "VersionSymbols.def"
+
+// Those of the per-thread stream jump through a pointer: what they run has no name of its own.
+#if defined(__x86_64__)
+#define VITRIFY_JUMP_THROUGH(pointer) "jmp *" #pointer "(%rip)"
+#else
+#define VITRIFY_JUMP_THROUGH(pointer) "adrp x16, " #pointer "\nldr x16, [x16, :lo12:" #pointer "]\nbr x16"
+#endif
+#define VITRIFY_EXPORT_THROUGH(symbol, pointer)                                                                        \
+  asm(".text\n.globl " #symbol "\n.type " #symbol ", %function\n" #symbol ":\n" VITRIFY_JUMP_THROUGH(pointer)           \
+      "\n.size " #symbol ", .-" #symbol "\n");
+#define VITRIFY_CU_PER_THREAD(name, symbol) VITRIFY_EXPORT_THROUGH(symbol, vitrifyPerThread_##symbol)
+#include "PerThreadSymbols.def"

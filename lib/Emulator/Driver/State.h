@@ -115,6 +115,7 @@ struct GraphNode {
   CUDA_MEMSET_NODE_PARAMS fill{};
   CUDA_HOST_NODE_PARAMS host{};
   std::shared_ptr<struct Graph> child;
+  std::shared_ptr<Event> event; ///< that the node records or waits for
   std::vector<void *> pointers; ///< into launch.params, for cuGraphKernelNodeGetParams
   struct Graph *graph = nullptr;
 };
@@ -255,7 +256,14 @@ DeviceMemory &memoryOf(Context &context);
 /// The device whose memory holds the address.
 DeviceState *deviceOfAddress(uint64_t address);
 
-/// The stream of a handle: null and CU_STREAM_LEGACY are the context's default stream.
+/// For as long as one lives, this thread's null stream is CU_STREAM_PER_THREAD.
+class PerThreadDefault {
+public:
+  PerThreadDefault();
+  ~PerThreadDefault();
+  static bool active();
+};
+/// The stream of a handle: null is the default stream, CU_STREAM_LEGACY the context's one for all threads.
 StreamRef streamOf(Context &context, CUstream handle);
 /// Queues work: after all work of the stream, what the default stream's rule asks, and `more`.
 TicketRef submit(Stream &stream, Work work, std::vector<TicketRef> more = {});
@@ -269,6 +277,9 @@ void closeStream(Stream &stream);
 
 /// Captures the node if the stream captures, else queues it.
 CUresult issue(Context &context, Stream &stream, NodeRef node, TicketRef *ticket = nullptr);
+NodeRef makeNode(CUgraphNodeType type);
+/// A kernel node's parameters, checked and packed.
+CUresult packKernelNode(Context &context, const CUDA_KERNEL_NODE_PARAMS &params, PreparedLaunch &launch);
 /// Runs a node now, on this thread.
 CUresult runNode(Context &context, const GraphNode &node);
 /// The graph's nodes in an order that respects the edges; INVALID_VALUE for a cycle.

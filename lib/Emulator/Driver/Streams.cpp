@@ -12,6 +12,9 @@
 namespace vitrify::emulator::driver {
 namespace {
 
+/// Flag of cuEventRecordWithFlags and cuStreamWaitEvent in a capture: a node of the graph.
+constexpr unsigned kExternalEvent = 1;
+
 bool ready(const QueuedWork &item) {
   return std::all_of(item.after.begin(), item.after.end(), [](const TicketRef &ticket) { return ticket->done; });
 }
@@ -59,10 +62,15 @@ CUresult makeStream(CUstream *out, unsigned flags, int priority) {
 
 } // namespace
 
+static thread_local unsigned perThreadDepth = 0;
+PerThreadDefault::PerThreadDefault() { ++perThreadDepth; }
+PerThreadDefault::~PerThreadDefault() { --perThreadDepth; }
+bool PerThreadDefault::active() { return perThreadDepth != 0; }
+
 StreamRef streamOf(Context &context, CUstream handle) {
-  if (!handle || handle == CU_STREAM_LEGACY)
+  if (handle == CU_STREAM_LEGACY || (!handle && !PerThreadDefault::active()))
     return context.legacy;
-  if (handle == CU_STREAM_PER_THREAD)
+  if (!handle || handle == CU_STREAM_PER_THREAD)
     return context.perThread;
   return state().streams.find(handle);
 }
@@ -172,8 +180,15 @@ VITRIFY_CU_FUNCTION(cuStreamWaitEvent)(CUstream handle, CUevent eventHandle, uns
   auto event = state().events.find(eventHandle);
   if (!event)
     return CUDA_ERROR_INVALID_HANDLE;
-  if (flags)
-    return fail(CUDA_ERROR_NOT_SUPPORTED, "external event waits are not emulated");
+  if (flags > kExternalEvent)
+    return CUDA_ERROR_INVALID_VALUE;
+  if (flags) { // a node that waits when the graph runs
+    if (!stream->capture)
+      return fail(CUDA_ERROR_ILLEGAL_STATE, "an external wait belongs to a stream that is capturing");
+    NodeRef node = makeNode(CU_GRAPH_NODE_TYPE_WAIT_EVENT);
+    node->event = event;
+    return issue(*now.context, *stream, std::move(node));
+  }
   if (event->capture) {
     if (event->capture->invalid)
       return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
@@ -304,9 +319,18 @@ VITRIFY_CU_FUNCTION(cuEventRecord)(CUevent eventHandle, CUstream handle) {
 }
 
 VITRIFY_CU_FUNCTION(cuEventRecordWithFlags)(CUevent event, CUstream stream, unsigned flags) {
-  if (flags)
-    return fail(CUDA_ERROR_NOT_SUPPORTED, "external event records are not emulated");
-  return vitrifyEmulated_cuEventRecord(event, stream);
+  if (!flags)
+    return vitrifyEmulated_cuEventRecord(event, stream);
+  if (flags != kExternalEvent)
+    return CUDA_ERROR_INVALID_VALUE;
+  VITRIFY_CU_ENTER(now, stream);
+  NodeRef node = makeNode(CU_GRAPH_NODE_TYPE_EVENT_RECORD);
+  node->event = state().events.find(event);
+  if (!node->event)
+    return CUDA_ERROR_INVALID_HANDLE;
+  if (!now.stream->capture)
+    return fail(CUDA_ERROR_ILLEGAL_STATE, "an external record belongs to a stream that is capturing");
+  return issue(*now.context, *now.stream, std::move(node));
 }
 
 /// A live event that is not part of a capture.

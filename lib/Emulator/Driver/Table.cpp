@@ -28,6 +28,25 @@ struct Entry {
   void *function;
 };
 
+/// A driver's function whose null stream is the thread's own.
+template <auto Function> struct PerThread;
+template <typename... Args, cuda::CUresult (*Function)(Args...)> struct PerThread<Function> {
+  static cuda::CUresult call(Args... args) {
+    driver::PerThreadDefault scope;
+    return Function(args...);
+  }
+};
+
+const std::vector<Entry> &perThreadEntries() {
+  using namespace driver;
+  static const std::vector<Entry> list = {
+#define VITRIFY_CU_PER_THREAD(name, symbol)                                                                            \
+  {#name, #symbol, 0, 99999, reinterpret_cast<void *>(&PerThread<vitrifyEmulated_##name>::call)},
+#include "PerThreadSymbols.def"
+  };
+  return list;
+}
+
 const std::vector<Entry> &entries() {
   using namespace driver;
   // The versions come first: they take a name from the table for their range.
@@ -42,7 +61,11 @@ const std::vector<Entry> &entries() {
   return list;
 }
 
-const Entry *find(std::string_view name, int version) {
+/// `perThread`: the caller is compiled for one default stream a thread.
+const Entry *find(std::string_view name, int version, bool perThread) {
+  for (const Entry &entry : perThreadEntries())
+    if (entry.symbol == name || (perThread && entry.name == name))
+      return &entry;
   for (const Entry &entry : entries())
     if (entry.name == name && version >= entry.from && version < entry.until)
       return &entry;
@@ -61,6 +84,14 @@ const cuda::CudaApi &driverApi() {
 
 } // namespace vitrify::emulator
 
+// What the exported names of PerThreadSymbols.def jump to (Exports.cpp).
+namespace vitrify::emulator {
+using namespace driver;
+#define VITRIFY_CU_PER_THREAD(name, symbol)                                                                            \
+  extern "C" void *const vitrifyPerThread_##symbol = reinterpret_cast<void *>(&PerThread<vitrifyEmulated_##name>::call);
+#include "PerThreadSymbols.def"
+} // namespace vitrify::emulator
+
 namespace vitrify::emulator::driver {
 
 VITRIFY_CU_FUNCTION(cuGetProcAddress)
@@ -69,7 +100,7 @@ VITRIFY_CU_FUNCTION(cuGetProcAddress)
     return CUDA_ERROR_INVALID_VALUE;
   if (flags & ~uint64_t(3)) // 1: the legacy default stream, 2: one a thread
     return CUDA_ERROR_INVALID_VALUE;
-  const Entry *entry = find(name, version);
+  const Entry *entry = find(name, version, (flags & 2) != 0);
   *function = entry ? entry->function : nullptr;
   if (found)
     *found = entry ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;

@@ -163,9 +163,19 @@ CUresult runNode(Context &context, const GraphNode &node) {
         return error;
     return CUDA_SUCCESS;
   }
-  case CU_GRAPH_NODE_TYPE_EMPTY:
-  case CU_GRAPH_NODE_TYPE_WAIT_EVENT:
-  case CU_GRAPH_NODE_TYPE_EVENT_RECORD: return CUDA_SUCCESS;
+  case CU_GRAPH_NODE_TYPE_EMPTY: return CUDA_SUCCESS;
+  case CU_GRAPH_NODE_TYPE_EVENT_RECORD: {
+    Lock lock(state().mutex);
+    node.event->ticket = std::make_shared<Ticket>(Ticket{true, std::chrono::steady_clock::now()});
+    state().changed.notify_all();
+    return CUDA_SUCCESS;
+  }
+  case CU_GRAPH_NODE_TYPE_WAIT_EVENT: {
+    Lock lock(state().mutex);
+    if (TicketRef ticket = node.event->ticket)
+      state().changed.wait(lock, [&] { return ticket->done || state().cancel; });
+    return CUDA_SUCCESS;
+  }
   }
   return fail(CUDA_ERROR_NOT_SUPPORTED, "graph node of type " + std::to_string(int(node.type)));
 }

@@ -393,5 +393,77 @@ TEST_F(DriverTest, GraphsByHandAndTheirUpdates) {
   EXPECT_CU(CUDA_ERROR_INVALID_VALUE, cu.cuGraphNodeGetType(filled, &type));
 }
 
+TEST_F(DriverTest, ExternalEventsAreNodesOfTheGraph) {
+  CUdeviceptr x = floats({1});
+  CUstream stream;
+  CUevent before, after;
+  ASSERT_CU(cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
+  ASSERT_CU(cu.cuEventCreate(&before, 0));
+  ASSERT_CU(cu.cuEventCreate(&after, 0));
+  EXPECT_CU(CUDA_ERROR_ILLEGAL_STATE, cu.cuStreamWaitEvent(stream, before, 1));
+  EXPECT_CU(CUDA_ERROR_INVALID_VALUE, cu.cuStreamWaitEvent(stream, before, 2));
+  ASSERT_CU(cu.cuStreamBeginCapture(stream, CU_STREAM_CAPTURE_MODE_RELAXED));
+  ASSERT_CU(cu.cuStreamWaitEvent(stream, before, 1));
+  ASSERT_CU(cu.cuMemsetD32Async(x, 7, 1, stream));
+  ASSERT_CU(cu.cuEventRecordWithFlags(after, stream, 1));
+  CUgraph graph;
+  ASSERT_CU(cu.cuStreamEndCapture(stream, &graph));
+  size_t count = 3;
+  CUgraphNode nodes[3];
+  ASSERT_CU(cu.cuGraphGetNodes(graph, nodes, &count));
+  ASSERT_EQ(count, 3u);
+  CUgraphNodeType types[3];
+  for (int i = 0; i < 3; ++i)
+    ASSERT_CU(cu.cuGraphNodeGetType(nodes[i], &types[i]));
+  EXPECT_EQ(types[0], CU_GRAPH_NODE_TYPE_WAIT_EVENT);
+  EXPECT_EQ(types[2], CU_GRAPH_NODE_TYPE_EVENT_RECORD);
+  CUgraphExec exec;
+  ASSERT_CU(cu.cuGraphInstantiate(&exec, graph, 0));
+  // The graph waits for work of another stream that its event was recorded behind.
+  CUstream other;
+  ASSERT_CU(cu.cuStreamCreate(&other, CU_STREAM_NON_BLOCKING));
+  std::atomic<bool> go{false};
+  ASSERT_CU(cu.cuLaunchHostFunc(
+      other,
+      [](void *p) {
+        while (!static_cast<std::atomic<bool> *>(p)->load())
+          std::this_thread::yield();
+      },
+      &go));
+  ASSERT_CU(cu.cuEventRecord(before, other));
+  ASSERT_CU(cu.cuGraphLaunch(exec, stream));
+  EXPECT_CU(CUDA_ERROR_NOT_READY, cu.cuStreamQuery(stream));
+  go = true;
+  ASSERT_CU(cu.cuStreamSynchronize(stream));
+  EXPECT_CU(CUDA_SUCCESS, cu.cuEventQuery(after));
+  float ms = -1;
+  ASSERT_CU(cu.cuEventElapsedTime(&ms, before, after));
+  EXPECT_GE(ms, 0);
+}
+
+TEST_F(DriverTest, PerThreadNamesUseTheThreadsStream) {
+  using WriteValue = CUresult (*)(CUdeviceptr, unsigned, size_t, CUstream);
+  using Query = CUresult (*)(CUstream, CUstreamCaptureStatus *);
+  void *exact = nullptr, *byFlag = nullptr, *plain = nullptr, *query = nullptr;
+  ASSERT_CU(cu.cuGetProcAddress("cuMemsetD32Async_ptsz", &exact, 13000, 0, nullptr));
+  ASSERT_CU(cu.cuGetProcAddress("cuMemsetD32Async", &byFlag, 13000, 2, nullptr));
+  ASSERT_CU(cu.cuGetProcAddress("cuMemsetD32Async", &plain, 13000, 1, nullptr));
+  ASSERT_CU(cu.cuGetProcAddress("cuStreamIsCapturing", &query, 13000, 2, nullptr));
+  EXPECT_EQ(exact, byFlag);
+  EXPECT_NE(exact, plain);
+  // While the thread's stream captures, its null stream captures, and the one of the context does not.
+  CUdeviceptr x = floats({1});
+  ASSERT_CU(cu.cuStreamBeginCapture(CU_STREAM_PER_THREAD, CU_STREAM_CAPTURE_MODE_RELAXED));
+  CUstreamCaptureStatus status{};
+  ASSERT_CU(reinterpret_cast<Query>(query)(nullptr, &status));
+  EXPECT_EQ(status, CU_STREAM_CAPTURE_STATUS_ACTIVE);
+  ASSERT_CU(reinterpret_cast<WriteValue>(exact)(x, 7, 1, nullptr));
+  CUgraph graph;
+  ASSERT_CU(cu.cuStreamEndCapture(CU_STREAM_PER_THREAD, &graph));
+  size_t count = 0;
+  ASSERT_CU(cu.cuGraphGetNodes(graph, nullptr, &count));
+  EXPECT_EQ(count, 1u);
+}
+
 } // namespace
 } // namespace vitrify::emulator
