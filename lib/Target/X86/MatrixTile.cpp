@@ -148,6 +148,10 @@ SmallVector<Value> x86::emitTile(LaneBuilder &b, const MicroTile &micro, int64_t
       return;
     Value at = b.addIndex(next, Value(arith::MulIOp::create(b, step, prefetch->step)));
     memref::PrefetchOp::create(b, prefetch->flat, ValueRange{at}, /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
+    // The rows of the next tile lie one after the other, as far from its first as this tile has come times its height.
+    Value ahead = b.addIndex(aColumn, b.mulIndex(step, micro.tile.rows * depth));
+    memref::PrefetchOp::create(b, a, ValueRange{b.addIndex(aRow, micro.tile.rows), ahead}, /*isWrite=*/false, /*localityHint=*/2,
+                               /*isDataCache=*/true);
   };
   acc = emitProduct(b, micro.kind, rows, vectors, b.index(k / depth), acc, loadA(depth), loadB, bring);
   if (k % depth)

@@ -29,7 +29,8 @@ struct MicroTile {
 /// codes are exact everywhere, with sums in i32 as long as K is below 2^16 (255 * 127 * 2^16 < 2^31).
 MicroKernel chooseMicroKernel(const TargetRow &row, DType activations, mlir::Type weightElement);
 
-/// Brings in the panel after the one that is computed, a part with each tile, so that its first tile does not wait for memory.
+/// Brings in the panel after the one that is computed, a part with each tile, and each tile's next rows, so that no tile
+/// begins with waiting for memory.
 struct PanelPrefetch {
   mlir::Value flat;  ///< all panels as one sequence of elements
   mlir::Value chunk; ///< elements of a panel that one tile of rows brings in
