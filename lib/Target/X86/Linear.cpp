@@ -103,6 +103,15 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
   Value blocks = b.ceilDivIndex(rows, micro.tile.rowsPerUnit);
   Value scratch = b.scratch({micro.tile.rows, micro.width()}, b.getF32Type());
   PanelPrefetch prefetch = preparePrefetch(b, micro, w.getDimSize(1), panels, rows);
+  for (auto [i, map] : llvm::enumerate(linear.getMaps().getAsValueRange<AffineMapAttr>())) {
+    int64_t block;
+    if (classifyMap(map, block) == OperandMap::Element)
+      prefetch.tiles.push_back(frame.operand(linear.getEpilogueIns().getBeginOperandIndex() + i));
+  }
+  // A result of fewer columns than the accumulator (scales of groups) is small.
+  for (unsigned i = 0; i < linear->getNumResults(); ++i)
+    if (cast<RankedTensorType>(linear->getResult(i).getType()).getDimSize(1) == w.getDimSize(0))
+      prefetch.tiles.push_back(frame.result(i));
   EpilogueEmitter epilogue = frame.epilogue(b);
   auto given = [&](MutableOperandRange operands) { return operands.empty() ? Value() : frame.operand(operands[0].getOperandNumber()); };
   Value xScales = given(linear.getXScalesMutable()), wScales = given(linear.getWScalesMutable());

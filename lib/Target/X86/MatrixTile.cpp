@@ -152,6 +152,14 @@ SmallVector<Value> x86::emitTile(LaneBuilder &b, const MicroTile &micro, int64_t
     Value ahead = b.addIndex(aColumn, b.mulIndex(step, micro.tile.rows * depth));
     memref::PrefetchOp::create(b, a, ValueRange{b.addIndex(aRow, micro.tile.rows), ahead}, /*isWrite=*/false, /*localityHint=*/2,
                                /*isDataCache=*/true);
+    for (Value matrix : prefetch->tiles) {
+      int64_t line = 512 / cast<MemRefType>(matrix.getType()).getElementTypeBitWidth();
+      int64_t lines = llvm::divideCeil(micro.width(), line), steps = k / depth;
+      Value i = b.divIndex(step, std::max<int64_t>(1, steps / (rows * lines)));
+      Value row = b.addIndex(aRow, b.divIndex(i, lines));
+      Value column = b.addIndex(b.mulIndex(panel, micro.width()), b.mulIndex(b.remIndex(i, lines), line));
+      memref::PrefetchOp::create(b, matrix, ValueRange{row, column}, /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
+    }
   };
   acc = emitProduct(b, micro.kind, rows, vectors, b.index(k / depth), acc, loadA(depth), loadB, bring);
   if (k % depth)

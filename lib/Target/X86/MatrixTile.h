@@ -29,12 +29,13 @@ struct MicroTile {
 /// codes are exact everywhere, with sums in i32 as long as K is below 2^16 (255 * 127 * 2^16 < 2^31).
 MicroKernel chooseMicroKernel(const TargetRow &row, DType activations, mlir::Type weightElement);
 
-/// Brings in the panel after the one that is computed, a part with each tile, and each tile's next rows, so that no tile
-/// begins with waiting for memory.
+/// Brings in the panel after the one that is computed, a part with each tile, each tile's next rows, and what its epilogue
+/// will touch, so that no tile begins or ends with waiting for memory.
 struct PanelPrefetch {
   mlir::Value flat;  ///< all panels as one sequence of elements
   mlir::Value chunk; ///< elements of a panel that one tile of rows brings in
   mlir::Value step;  ///< of these, with one step of K
+  llvm::SmallVector<mlir::Value> tiles; ///< matrices of which the epilogue reads or writes this tile
 };
 /// For tiles over `rows` rows in all.
 PanelPrefetch preparePrefetch(LaneBuilder &b, const MicroTile &micro, int64_t k, mlir::Value panels, mlir::Value rows);
