@@ -5,7 +5,7 @@ import fp8_checkpoints
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import EXAMPLE, GOLDEN
+from conftest import EXAMPLE, ROOT
 from safetensors.numpy import load_file, save_file
 from test_simulate import digits
 
@@ -206,3 +206,19 @@ def test_a_file_in_codes_needs_its_configuration(data, tmp_path, edit_config):
     fp8_checkpoints.write(MODEL, tmp_path / "model", "fbgemm")
     with pytest.raises(VitrifyError, match="has E4M3 codes, but there is no quantization_config"):
         import_folder(edit_config(tmp_path / "model", quantization_config=None), tmp_path / "m.mlir")
+
+
+# Formats whose scales do not vary along K, on the emulated sm_89; FP8 there is the tensor instructions' own.
+@pytest.mark.skipif(not (ROOT / "build" / "lib" / "emulator" / "libcuda.so.1").exists(), reason="the emulated driver is not built")
+@pytest.mark.parametrize("form", ["modelopt", "compressed_channel_token"])
+def test_on_the_emulated_gpu(form, data, tmp_path):
+    x, _, ranges = data
+    np.save(tmp_path / "x.npy", np.load(x)[:2])
+    fp8_checkpoints.write(MODEL, tmp_path / "model", form, ranges)
+    import_folder(tmp_path / "model", tmp_path / "model.mlir")
+    run_tool("vitrify-compile", [tmp_path / "model.mlir", "-o", tmp_path / "m.vitrify", "--target=sm_89", "--precision=f16"])
+    run_tool("vitrify-run", [tmp_path / "m.vitrify", "--device=emulator:sm_89", f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'y.npy'}"])
+    oracle = simulation().use(tmp_path / "model", form).run(np.load(tmp_path / "x.npy"))
+    assert np.sqrt(np.square(np.load(tmp_path / "y.npy") - oracle).mean() / np.square(oracle).mean()) <= 0.05
+    target = json.loads(run_tool("vitrify-inspect", [tmp_path / "m.vitrify", "--json"]))["targets"][0]
+    assert {layer["precision"] for layer in target["layers"] if layer["name"] in ("b0.q", "b2.fc1", "b3.fc2")} == {"f8e4m3"}
