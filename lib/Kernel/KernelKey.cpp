@@ -14,10 +14,10 @@ using namespace mlir;
 using namespace vitrify;
 
 /// What names a layer, a scale or a reason ("layers", and attributes outside the op's own, such as vit.scales) is no part of
-/// the code: equal layers of a model differ in just these.
+/// the code: equal layers of a model differ in just these. vit.skip_zeros asks for other code.
 static void printAttributes(Operation *op, llvm::raw_ostream &os) {
   for (NamedAttribute attribute : op->getAttrDictionary())
-    if (attribute.getName() != "layers" && !attribute.getName().strref().starts_with("vit."))
+    if (attribute.getName() != "layers" && (!attribute.getName().strref().starts_with("vit.") || attribute.getName() == "vit.skip_zeros"))
       os << ' ' << attribute.getName().getValue() << '=' << attribute.getValue();
 }
 

@@ -111,6 +111,7 @@ LogicalResult Compiler::optimize(TargetState &state) {
   pipeline.fuse = options.fuse;
   pipeline.exposeValues = options.exposeValues;
   pipeline.folder = baseFolder();
+  pipeline.skipZeros = options.skipZeros;
   pipeline.pruneGates = options.pruneGates;
   pipeline.activity = options.activity;
   pipeline.tolerance = options.tolerance;

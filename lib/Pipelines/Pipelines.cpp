@@ -63,6 +63,8 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
   pm.addPass(createCSEPass());
   if (options.exposeValues)
     pm.addPass(vit::createExposeValues());
+  if (options.skipZeros)
+    pm.addPass(vit::createSkipZeros());
   // 6. Recipes that became equal are one; the rest in order of use.
   pm.addPass(vit::createMergeWeights());
   pm.addPass(vit::createScheduleWeights());

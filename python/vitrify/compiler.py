@@ -27,6 +27,7 @@ class CompileOptions:
     max_batch: int = 256
     prune_gates: bool = False         # neurons that never do anything leave the MLPs
     tolerance: float | None = None    # with images: those go too that never fired on them or that others can stand for, up to this relative error a layer
+    skip_zeros: bool = False          # linears after a ReLU or a gate leave out columns of zeros (x86)
     share_low_rank: float = 0.0       # a weight may be another one plus a difference of low rank, up to this relative error
     report: str | None = None         # where a JSON report of what was shared and pruned goes
     max_drop: float | None = None     # of precision auto: largest relative error of the output on the calibration images
@@ -74,7 +75,7 @@ def compile_module(module, output, options=CompileOptions(), ranges=None, activi
     targets = options.targets or (host_target(),)
     arguments = [module, "-o", output, f"--precision={options.precision}", f"--activations={options.activations}",
                  *(f"--target={t}" for t in targets), *(f"--keep={k}" for k in options.keep)]
-    arguments += ["--vit-prune-gates"] * options.prune_gates
+    arguments += ["--vit-prune-gates"] * options.prune_gates + ["--skip-zeros"] * options.skip_zeros
     for name, value in (("ranges", ranges), ("activity", activity), ("report-json", options.report), ("share-low-rank", options.share_low_rank),
                         ("tolerance", options.tolerance)):
         if value:

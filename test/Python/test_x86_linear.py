@@ -127,3 +127,22 @@ def test_scales_along_k(target, kind, n, k, high, along, x_along):
     for at_end in (True, False):
         out, = Kernels(text, target).call(values, [np.empty(expected.shape, np.float32)], at_end=at_end)
         assert np.all(np.abs(out - expected) <= bound)
+
+
+@pytest.mark.parametrize("target", op_targets())
+@pytest.mark.parametrize("kind", ["f32", "bf16", "fp8"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.95, 1.0])
+def test_zeros_are_skipped_to_the_same_bits(target, kind, share):
+    """Columns of zeros in all rows, in some, and in none; negative zeros; K of whole vectors and not."""
+    for rows, n, k in ((19, 70, 256), (1, 40, 64), (7, 64, 100)):
+        rng = np.random.default_rng(k)
+        x, w, _ = arrays(rng, rows, n, k, kind)
+        x = np.where(rng.uniform(size=(1, k)) < share, 0, x.astype(np.float32))
+        x = np.where(rng.uniform(size=(rows, k)) < share / 2, -0.0, x).astype(DTYPES[kind][0])
+        results = []
+        for attribute in ("", "{vit.skip_zeros} "):
+            text = linear_text(x, w).replace('layers ["l"] :', f'layers ["l"] {attribute}:')
+            results += Kernels(text, target).call({0: x, 1: w}, [np.empty((rows, n), np.float32)])
+        assert np.array_equal(results[0].view(np.uint32), results[1].view(np.uint32))
+        expected = x.astype(np.float64) @ w.astype(np.float64).T
+        assert np.all(np.abs(results[1] - expected) <= tolerance(x, w))

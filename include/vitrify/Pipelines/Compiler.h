@@ -25,6 +25,7 @@ struct CompilerOptions {
   std::string activations = "auto";    ///< scales of quantised inputs: auto, static or token
   std::vector<std::string> keep;       ///< rules PRECISION:PATTERN
   double shareLowRank = 0;             ///< largest relative error of a matrix shared up to a difference of low rank; 0: none
+  bool skipZeros = false;              ///< linears after a ReLU or a gate skip zeros of their input
   bool pruneGates = false;             ///< remove neurons that never do anything
   std::string activity;                ///< what calibration saw of the neurons, for approximate pruning
   double tolerance = 0;                ///< largest relative error that pruning may cause in a layer

@@ -28,6 +28,8 @@ struct OptimizeOptions : mlir::PassPipelineOptions<OptimizeOptions> {
   Option<double> shareLowRank{*this, "share-low-rank",
                               llvm::cl::desc("largest relative error of a matrix replaced by another one and a difference of low rank"),
                               llvm::cl::init(0.0)};
+  Option<bool> skipZeros{*this, "skip-zeros", llvm::cl::desc("linears after a ReLU or a gate skip zeros of their input"),
+                         llvm::cl::init(false)};
   Option<bool> pruneGates{*this, "prune-gates", llvm::cl::desc("remove neurons that never do anything"), llvm::cl::init(false)};
   Option<std::string> activity{*this, "activity", llvm::cl::desc("what calibration saw of the neurons, for approximate pruning"),
                                llvm::cl::init("")};

@@ -7,6 +7,7 @@
 // block of patches on the stack and meets all panels with it.
 //===----------------------------------------------------------------------===//
 #include "ScaledTile.h"
+#include "SparseTile.h"
 
 using namespace mlir;
 using namespace vitrify;
@@ -118,6 +119,9 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
   std::optional<ScaleBlocks> scales;
   if (xScales || wScales)
     scales = scaleBlocksOf(frame, linear, micro);
+  Value steps;
+  if (!scales && skipsZeros(linear, micro))
+    steps = b.scratch({w.getDimSize(1) / micro.depth()}, b.getI32Type());
   b.loop(frame.begin, frame.end, 1, [&](Value unit) {
     Value panel = arith::DivUIOp::create(b, unit, blocks);
     Value block = arith::RemUIOp::create(b, unit, blocks);
@@ -126,8 +130,11 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
     auto scaled = [&](int64_t count, Value m) {
       emitScaledTile(b, linear, micro, *scales, count, a, m, panels, panel, xScales, wScales, scratch);
     };
+    auto sparse = [&](int64_t count, Value m) {
+      emitSparseTile(b, micro, count, a, m, w.getDimSize(1), panels, panel, steps, scratch);
+    };
     emitPanelRows(b, micro, a, b.index(0), w.getDimSize(1), panels, panel, w.getDimSize(0), first, last, scratch,
-                  epilogue, &prefetch, scales ? TileBody(scaled) : TileBody());
+                  epilogue, &prefetch, scales ? TileBody(scaled) : steps ? TileBody(sparse) : TileBody());
   });
 }
 

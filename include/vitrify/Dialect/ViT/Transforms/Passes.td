@@ -172,6 +172,16 @@ def ExposeValues : Pass<"vit-expose-values", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"exposed", "values-exposed", "values that became results">];
 }
 
+def SkipZeros : Pass<"vit-skip-zeros", "::mlir::ModuleOp"> {
+  let summary = "lets linears after a ReLU or a gate skip the zeros of their input";
+  let description = [{
+    A linear whose input is a ReLU's result, or a product with a gate that is 0 for blocks that are off, gets
+    `vit.skip_zeros`: a kernel may leave out columns of the input (the K axis) that are 0 in all rows which it computes at
+    once. That changes no result. Rounding, and products with scales, in between do not matter: 0 stays 0.
+  }];
+  let statistics = [Statistic<"marked", "linears-marked", "linears that may skip zeros">];
+}
+
 def ScheduleWeights : Pass<"vit-schedule-weights", "::mlir::ModuleOp"> {
   let summary = "orders weights by first use and drops those that nothing uses";
   let description = [{
