@@ -50,6 +50,8 @@ double value(const Number &n) { return std::ldexp(double(n.mantissa), n.exponent
 /// m 2^e with nothing but whole bits kept, toward zero.
 int64_t shifted(int64_t m, int e) {
   int64_t magnitude = std::abs(m);
+  if (!m)
+    return 0;
   magnitude = e >= 0 ? magnitude << e : e > -63 ? magnitude >> -e : 0;
   return m < 0 ? -magnitude : magnitude;
 }
