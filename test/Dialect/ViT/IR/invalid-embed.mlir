@@ -2,7 +2,7 @@
 
 // patch_embed_c1: pixels of rank 3
 func.func @f(%x: tensor<3x28x28xf32>, %w: tensor<8x147xf32>) {
-  // expected-error @+1 {{operand #0 must be 4D tensor of 32-bit float or 16-bit float or bfloat16 type or 8-bit signless integer values, but got 'tensor<3x28x28xf32>'}}
+  // expected-error @+1 {{operand #0 must be 4D tensor of 32-bit float or 16-bit float or bfloat16 type or 8-bit signless integer or 8-bit unsigned integer values, but got 'tensor<3x28x28xf32>'}}
   %r = vit.patch_embed %x, %w patch 7 x 7 layers ["p"] : tensor<3x28x28xf32>, tensor<8x147xf32> -> tensor<?x8xf32>
   return
 }
