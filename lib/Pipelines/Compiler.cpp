@@ -12,6 +12,7 @@
 #include "vitrify/Pipelines/Pipelines.h"
 #include "vitrify/Support/CompileCache.h"
 #include "vitrify/Support/File.h"
+#include "vitrify/GpuModel/Chips.h"
 #include "vitrify/Target/KnownTargets.h"
 #include "vitrify/Weights/Pack.h"
 
@@ -82,6 +83,14 @@ private:
 
 LogicalResult Compiler::chooseTargets() {
   std::set<std::string> seen;
+  std::optional<const Chip *> chip;
+  bool tuneUsed = false;
+  if (!options.tune.empty()) {
+    auto found = findChip(options.tune);
+    if (!found)
+      return report(context, found.status());
+    chip = *found;
+  }
   for (const std::string &name : options.targets) {
     auto row = findTarget(name);
     if (!row)
@@ -90,11 +99,19 @@ LogicalResult Compiler::chooseTargets() {
       return emitError(UnknownLoc::get(&context)) << "target '" << name << "' is given twice";
     TargetState state;
     state.row = *row;
-    state.target = createTarget(**row);
+    TargetRow tuned = **row;
+    if (tuned.kind == TargetRow::Kind::NVPTX && chip && (*chip)->target == tuned.name) {
+      tuned.tune = (*chip)->name;
+      tuneUsed = true;
+    }
+    state.target = createTarget(tuned);
     states.push_back(std::move(state));
   }
   if (states.empty())
     return emitError(UnknownLoc::get(&context)) << "no target given";
+  if (chip && !tuneUsed)
+    return emitError(UnknownLoc::get(&context)) << "tiles are to be chosen for " << (*chip)->name << ", which runs "
+                                                << (*chip)->target << ", but that is no target here";
   return success();
 }
 

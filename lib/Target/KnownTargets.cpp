@@ -15,7 +15,7 @@ constexpr std::array kFma = {FmaF32, MaddI16};
 constexpr std::array kVnni = {FmaF32, DotI8};
 constexpr std::array kBF16 = {FmaF32, DotI8, DotBF16};
 // mma.sync on e4m3 exists on sm_90a too, but ptxas builds it from f16 products there.
-constexpr std::array kAda = {MmaSyncF16, MmaSyncE4M3};
+constexpr std::array kAda = {MmaSyncF16, MmaSyncE4M3, MmaSyncE4M3F16};
 constexpr std::array kHopper = {MmaSyncF16, WgmmaE4M3};
 constexpr std::array kBlackwell = {MmaSyncF16, Tcgen05E4M3};
 

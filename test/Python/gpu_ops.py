@@ -34,9 +34,11 @@ UNIT = {np.dtype(F32): (2.0**-24, 2.0**-150), np.dtype(F16): (2.0**-11, 2.0**-25
 
 @dataclass
 class Weight:
-    """An operand that is a weight of the module: its type is static and it comes from vit.get."""
+    """An operand that is a weight of the module: its type is static and it comes from vit.get. `recipe` is module-level text
+    that defines @NAME, where the weight is not simply read."""
 
     array: np.ndarray
+    recipe: str = ""
 
 
 @dataclass
@@ -104,7 +106,8 @@ def function_text(name, case):
     for operand, value in case.operands.items():
         if isinstance(value, Weight):
             t = kind(value)
-            weights += f'vit.weight @{name}.{operand} : {t} {{\n  %0 = vit.read @ckpt "{operand}" : {t}\n  vit.yield %0 : {t}\n}}\n'
+            read = f'vit.weight @NAME : {t} {{\n  %0 = vit.read @ckpt "{operand}" : {t}\n  vit.yield %0 : {t}\n}}\n'
+            weights += (value.recipe or read).replace("@NAME", f"@{name}.{operand}")
             body += f"  %{operand} = vit.get @{name}.{operand} : {t}\n"
         elif isinstance(value, Columns):
             base = next((n for n, v in case.operands.items() if isinstance(v, Columns) and v.base is value.base))

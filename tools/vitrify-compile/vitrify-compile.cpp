@@ -22,6 +22,7 @@ cl::OptionCategory category("vitrify-compile options");
 cl::list<std::string> inputs(cl::Positional, cl::OneOrMore, cl::desc("model.mlir..."), cl::cat(category));
 cl::opt<std::string> output("o", cl::desc("bundle folder, or file of an emitted stage"), cl::value_desc("path"), cl::cat(category));
 cl::list<std::string> targets("target", cl::desc("x86-64-v4-bf16, sm_89, ...; may be repeated"), cl::value_desc("name"), cl::cat(category));
+cl::opt<std::string> tune("tune", cl::desc("the GPU to choose tiles for (RTX 4090, L4, ...; default all that run the target's code)"), cl::value_desc("chip"), cl::cat(category));
 cl::opt<std::string> precision("precision", cl::desc("f32, bf16, f16, fp8 or int8 (default f32)"), cl::init("f32"), cl::cat(category));
 cl::opt<std::string> ranges("ranges", cl::desc("ranges.json, needed for fp8"), cl::value_desc("file"), cl::cat(category));
 cl::opt<std::string> activations("activations", cl::desc("scales of quantised inputs: static (by ranges), token (found at run time) or auto: static\n"
@@ -64,6 +65,7 @@ int main(int argc, char **argv) {
   options.moreInputs.assign(inputs.begin() + 1, inputs.end());
   options.output = output;
   options.targets.assign(targets.begin(), targets.end());
+  options.tune = tune;
   options.precision = precision;
   options.ranges = ranges;
   options.activations = activations;

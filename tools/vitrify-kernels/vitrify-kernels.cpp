@@ -6,6 +6,7 @@
 // that call kernels directly. With --specs a JSON list says how each is called, and with --emit=binary what it needs.
 //===----------------------------------------------------------------------===//
 #include "vitrify/Dialect/ViT/IR/ViT.h"
+#include "vitrify/GpuModel/Chips.h"
 #include "vitrify/Target/KnownTargets.h"
 #include "vitrify/Target/Target.h"
 
@@ -88,6 +89,7 @@ int main(int argc, char **argv) {
   cl::opt<std::string> input(cl::Positional, cl::desc("<module>"), cl::init("-"));
   cl::opt<std::string> output("o", cl::desc("output file"), cl::init("-"));
   cl::opt<std::string> targetName("target", cl::desc("row of the target table"), cl::init("x86-64-v4-bf16"));
+  cl::opt<std::string> tune("tune", cl::desc("the GPU that tiles are chosen for, such as L4; default all that run the target's code"));
   cl::opt<std::string> emit("emit", cl::desc("kernel, llvm, ir, asm (PTX on GPUs) or binary"), cl::init("kernel"));
   cl::opt<std::string> specs("specs", cl::desc("also write how each kernel is called, as JSON"));
   cl::opt<std::string> lld("lld", cl::desc("path of ld.lld"));
@@ -98,8 +100,16 @@ int main(int argc, char **argv) {
   auto row = vitrify::findTarget(targetName);
   if (!row)
     return fail(row.status().message());
-  auto target = (*row)->kind == vitrify::TargetRow::Kind::X86 ? vitrify::createX86Target(**row)
-                                                             : vitrify::createNVPTXTarget(**row);
+  vitrify::TargetRow tuned = **row;
+  if (!tune.empty()) {
+    auto chip = vitrify::findChip(tune.getValue());
+    if (!chip)
+      return fail(chip.status().message());
+    if ((*chip)->target != tuned.name)
+      return fail("chip " + std::string((*chip)->name) + " runs " + std::string((*chip)->target) + ", not " + targetName);
+    tuned.tune = (*chip)->name;
+  }
+  auto target = tuned.kind == vitrify::TargetRow::Kind::X86 ? vitrify::createX86Target(**row) : vitrify::createNVPTXTarget(tuned);
   DialectRegistry registry;
   registry.insert<vitrify::vit::ViTDialect, func::FuncDialect, tensor::TensorDialect, math::MathDialect,
                   vector::VectorDialect>();

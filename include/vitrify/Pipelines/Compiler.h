@@ -20,6 +20,7 @@ struct CompilerOptions {
   std::vector<std::string> moreInputs; ///< further models: entries of the same bundle, which share weights of equal values
   std::string output;                  ///< bundle folder, or the file for an emitted stage ("-" or "": standard output)
   std::vector<std::string> targets;    ///< rows of KnownTargets, at least one
+  std::string tune;                    ///< the GPU that tiles are chosen for ("L4"); "": all that a target's code runs on
   std::string precision = "f32";
   std::string ranges;                  ///< ranges.json
   std::string activations = "auto";    ///< scales of quantised inputs: auto, static or token

@@ -23,6 +23,7 @@ enum class MicroKernel : uint8_t {
   MaddI16,      ///< vpmaddwd on bytes widened to 16 bits: exact where vpmaddubsw saturates
   MmaSyncF16,   ///< mma.sync on f16 and bf16
   MmaSyncE4M3,  ///< mma.sync on e4m3, native (not emulated through f16)
+  MmaSyncE4M3F16, ///< the same with sums in f16, which GeForce runs at twice the rate
   WgmmaE4M3,    ///< wgmma on e4m3
   Tcgen05E4M3,  ///< tcgen05.mma on e4m3
 };
@@ -37,6 +38,7 @@ struct TargetRow {
   unsigned registers;           ///< vector registers (x86)
   std::span<const MicroKernel> microKernels;
   std::string_view cpuFlags;    ///< x86: what /proc/cpuinfo must list beyond the level, by spaces
+  std::string_view tune = {};   ///< GPUs: the chip that tiles are chosen for, a name of Chips.h; empty: all that run the row
 
   bool has(MicroKernel kernel) const;
 };

@@ -62,8 +62,8 @@ private:
   llvm::SmallVector<llvm::SmallVector<Value>> columnIns; ///< by operand: its values for this run, empty when they depend on m
 };
 
-/// `vit.act` on an f32 register, in arith and approximate instructions of the chip. GELU (erf) keeps the erf form, within
-/// 4.0e-5 absolute over [-10, 10]; tanh forms use tanh.approx.
+/// `vit.act` on an f32 register, in arith and approximate instructions of the chip. GELU (erf) is within
+/// 1.5e-5 of the erf form for any x; tanh forms use tanh.approx.
 Value emitActivation(GpuBuilder &g, vit::ActKind kind, Value x);
 
 } // namespace vitrify::nvptx

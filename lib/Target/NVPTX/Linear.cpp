@@ -5,6 +5,7 @@
 #include "Family.h"
 #include "LinearMmaSync.h"
 #include "LinearSplit.h"
+#include "LinearSums.h"
 #include "LinearTiles.h"
 
 using namespace mlir;
@@ -31,16 +32,19 @@ constexpr int64_t kAskedSplitRows = 4096;
 std::vector<const Chip *> chipsOf(const TargetRow &row) {
   std::vector<const Chip *> all;
   for (const Chip &chip : chips())
-    if (chip.target == row.name)
+    if (chip.target == row.name && (row.tune.empty() || row.tune == chip.name))
       all.push_back(&chip);
   return all;
 }
 
-LinearProblem problemOf(vit::LinearOp op) {
+LinearProblem problemOf(vit::LinearOp op, const TargetRow &row) {
   LinearProblem p;
   p.type = *matrixType(op.getInput().getType().getElementType());
   p.columns = op.getWeight().getType().getDimSize(0);
   p.depth = op.getWeight().getType().getDimSize(1);
+  SumForm form = sumFormOf(op, row);
+  p.f16Sums = form.f16;
+  p.promoteDepth = form.promoteDepth;
   EpilogueCost cost = epilogueCost(op, op->getResultTypes());
   p.epilogueInstructions = cost.instructions;
   p.epilogueMufu = cost.mufu;
@@ -68,10 +72,24 @@ std::vector<LinearChoice> choicesOf(vit::LinearOp op, const TargetRow &row) {
   SmallVector<int64_t> samples(std::begin(kSampleRows), std::end(kSampleRows));
   if (auto rows = op->getAttrOfType<DenseI64ArrayAttr>("vit.rows"))
     samples.assign(rows.asArrayRef().begin(), rows.asArrayRef().end());
-  return chooseTiles(problemOf(op), chipsOf(row), samples, kMaxRanges);
+  return chooseTiles(problemOf(op, row), chipsOf(row), samples, kMaxRanges);
 }
 
-LinearKernel kernelOf(vit::LinearOp op, const Arguments &args, const LinearTile &tile) {
+DepthScales depthScalesOf(MutableOperandRange operand, const Arguments &args, ValueRange pointers, int64_t depth, int64_t height) {
+  if (operand.empty())
+    return {};
+  unsigned index = operand.getAsOperandRange().getBeginOperandIndex();
+  auto type = cast<RankedTensorType>(operand[0].get().getType());
+  DepthScales s;
+  s.pointer = pointers[args.ofOperand[index]];
+  s.stride = args.rowStride[index];
+  s.depth = depth / type.getDimSize(1);
+  s.height = height ? (height + type.getDimSize(0) - 1) / type.getDimSize(0) : 1;
+  return s;
+}
+
+LinearKernel kernelOf(vit::LinearOp op, const Arguments &args, const LinearTile &tile, ValueRange pointers,
+                      const TargetRow &row) {
   LinearKernel k;
   k.type = *matrixType(op.getInput().getType().getElementType());
   k.columns = op.getWeight().getType().getDimSize(0);
@@ -79,6 +97,11 @@ LinearKernel kernelOf(vit::LinearOp op, const Arguments &args, const LinearTile 
   k.inputStride = args.rowStride[op.getInputMutable().getOperandNumber()] * k.elementBytes();
   k.weightStride = args.rowStride[op.getWeightMutable().getOperandNumber()] * k.elementBytes();
   k.tile = tile;
+  k.inputScales = depthScalesOf(op.getXScalesMutable(), args, pointers, k.depth, 0);
+  k.weightScales = depthScalesOf(op.getWScalesMutable(), args, pointers, k.depth, k.columns);
+  SumForm form = sumFormOf(op, row);
+  k.f16Sums = form.f16;
+  k.promoteDepth = form.promoteDepth;
   return k;
 }
 
@@ -93,12 +116,13 @@ bool supports(Operation *operation, const TargetRow &row, std::string &reason) {
     reason = "FP8 products by mma.sync (emulated on this chip)";
     return false;
   }
-  if (op->hasAttr("vit.tile") && !(askedTile(op) && buildable(problemOf(op), *askedTile(op), *chipsOf(row).front()))) {
-    reason = "the tile that vit.tile asks for";
+  int64_t step = 32 / (x.getIntOrFloatBitWidth() / 8);
+  if (scaledDepthOf(op) % step) {
+    llvm::raw_string_ostream(reason) << "scales for blocks of K that are no multiples of " << step;
     return false;
   }
-  if (op.getXScales() || op.getWScales()) {
-    reason = "scales along K";
+  if (op->hasAttr("vit.tile") && !(askedTile(op) && buildable(problemOf(op, row), *askedTile(op), *chipsOf(row).front()))) {
+    reason = "the tile that vit.tile asks for";
     return false;
   }
   return supportsEpilogue(op, reason) && succeeded(argumentsOf(op, reason));
@@ -194,12 +218,11 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
   return first;
 }
 
-void build(GpuBuilder &g, Operation *operation, const KernelSpec &spec, const TargetRow &, ValueRange arguments) {
+void build(GpuBuilder &g, Operation *operation, const KernelSpec &spec, const TargetRow &row, ValueRange arguments) {
   auto op = cast<vit::LinearOp>(operation);
   std::string reason;
   Arguments args = *argumentsOf(op, reason);
   LinearTile tile = tileOf(spec.variant);
-  LinearKernel kernel = kernelOf(op, args, tile);
   ValueRange pointers = arguments.drop_front(spec.scalars.size());
   if (spec.launch == 1) {
     SmallVector<Value> ofOp(args.operands.size());
@@ -207,10 +230,11 @@ void build(GpuBuilder &g, Operation *operation, const KernelSpec &spec, const Ta
     for (auto [pointer, own] : llvm::zip_equal(pointers, sumArguments(op, args).own))
       (own < 0 ? parts : ofOp[own]) = pointer;
     EpilogueEmitter epilogue(g, op.getEpilogue(), op.getGroup(), epilogueIns(op, args, ofOp), epilogueResults(op, args, ofOp),
-                             kernel.columns, kLinearRun);
-    emitLinearReduce(g, tile.split, kernel.columns, arguments[0], parts, epilogue);
+                             op.getAccumulatorColumns(), kLinearRun);
+    emitLinearReduce(g, tile.split, op.getAccumulatorColumns(), arguments[0], parts, epilogue);
     return;
   }
+  LinearKernel kernel = kernelOf(op, args, tile, pointers, row);
   Value x = pointers[args.ofOperand[op.getInputMutable().getOperandNumber()]];
   Value w = pointers[args.ofOperand[op.getWeightMutable().getOperandNumber()]];
   if (tile.split > 1) {

@@ -53,7 +53,7 @@ int nvptx::registersOf(const LinearProblem &p, const LinearTile &t) {
   int wide = (t.swapped ? t.warpTileColumns() : t.warpTileRows()) / 16;
   int copies = int(ceilDiv(t.rows, t.rowsPerCopy()) + ceilDiv(t.columns, t.rowsPerCopy()));
   int parts = p.promoteDepth ? t.accumulators() / (p.f16Sums ? 2 : 1) + 8 : 0;
-  return t.accumulators() + parts + 4 * wide + 8 + 36 + copies;
+  return t.accumulators() + parts + 4 * wide + 8 + 30 + copies;
 }
 
 bool nvptx::buildable(const LinearProblem &p, const LinearTile &t, const Chip &chip) {
@@ -61,7 +61,7 @@ bool nvptx::buildable(const LinearProblem &p, const LinearTile &t, const Chip &c
   int64_t promoted = p.promoteDepth * elementBytes(p);
   return t.rows >= 8 && t.columns >= 32 && t.rows <= 256 && t.columns <= 256 && t.warpRows > 0 && t.warpColumns > 0 &&
          t.threads() <= 256 && (t.depthBytes == 64 || t.depthBytes == 128) && (!promoted || t.depthBytes % promoted == 0) &&
-         t.valid() && t.accumulators() <= 128 && registersOf(p, t) <= 240 && t.sharedBytes() <= chip.sharedPerBlockOptin &&
+         t.valid() && t.accumulators() <= 176 && registersOf(p, t) <= 240 && t.sharedBytes() <= chip.sharedPerBlockOptin &&
          t.split >= 1 && (t.split == 1 || p.maySplit);
 }
 
@@ -138,9 +138,11 @@ double nvptx::costOf(const LinearProblem &p, const LinearTile &t, int64_t rows, 
   LaunchEstimate e = estimateLaunch(launchOf(p, t, rows), chip);
   if (e.residentPerSM == 0 || (t.split > 1 && 4.0 * t.split * rows * p.columns > kMaxPartBytes))
     return std::numeric_limits<double>::infinity();
+  // Of tiles that wait for the same, the one that does less.
+  double nanoseconds = e.nanoseconds * (1 + 1e-3 * (1 - e.usefulShare));
   if (t.split == 1)
-    return e.nanoseconds;
-  return e.nanoseconds + estimateLaunch(reduceLaunch(p, t.split, rows), chip).nanoseconds + chip.launchOverheadNs;
+    return nanoseconds;
+  return nanoseconds + estimateLaunch(reduceLaunch(p, t.split, rows), chip).nanoseconds + chip.launchOverheadNs;
 }
 
 std::vector<LinearChoice> nvptx::chooseTiles(const LinearProblem &p, std::span<const Chip *const> chips,

@@ -73,10 +73,11 @@ public:
   FailureOr<std::string> print(ModuleOp kernels, KernelStage stage) const override;
 
 private:
+  StringRef featuresOf(gpu::GPUModuleOp module) const;
   FailureOr<std::string> ptxOf(gpu::GPUModuleOp module) const;
   FailureOr<std::string> cachedPtxOf(gpu::GPUModuleOp module, CompileCache *cache) const;
 
-  const TargetRow &targetRow;
+  TargetRow targetRow;
 };
 
 /// The one gpu.module that holds all kernels, null before the first is built.
@@ -128,11 +129,25 @@ OwningOpRef<ModuleOp> lowered(gpu::GPUModuleOp module) {
   return around;
 }
 
+/// The row's PTX version, or a newer one where a kernel has an instruction that is newer: drivers are asked for no more than
+/// a bundle needs.
+StringRef NVPTXTarget::featuresOf(gpu::GPUModuleOp module) const {
+  constexpr StringLiteral kF16Sums = "+ptx87";
+  if (StringRef(targetRow.features) >= kF16Sums)
+    return targetRow.features;
+  bool newer = module
+                   .walk([](LLVM::CallIntrinsicOp call) {
+                     return call.getIntrin().ends_with("f16.e4m3.e4m3.f16") ? WalkResult::interrupt() : WalkResult::advance();
+                   })
+                   .wasInterrupted();
+  return newer ? StringRef(kF16Sums) : StringRef(targetRow.features);
+}
+
 FailureOr<std::string> NVPTXTarget::ptxOf(gpu::GPUModuleOp module) const {
   OwningOpRef<ModuleOp> copy = lowered(module);
   if (!copy)
     return failure();
-  return translateToPTX(moduleOf(*copy), targetRow.cpu, targetRow.features);
+  return translateToPTX(moduleOf(*copy), targetRow.cpu, featuresOf(module));
 }
 
 /// The text of one kernel in the PTX of all: from its .entry to the next.
@@ -159,16 +174,16 @@ FailureOr<std::string> NVPTXTarget::cachedPtxOf(gpu::GPUModuleOp module, Compile
 
 FailureOr<KernelBinary> NVPTXTarget::emit(ModuleOp kernels, const EmitOptions &options) const {
   auto toolchain = Toolchain::find(options.ptxas, options.environment);
-  Status status = toolchain ? toolchain->checkAssembles(targetRow.name, targetRow.features) : toolchain.status();
+  gpu::GPUModuleOp module = moduleOf(kernels);
+  if (!module)
+    return kernels.emitError() << "no kernels to compile for " << targetRow.name;
+  Status status = toolchain ? toolchain->checkAssembles(targetRow.name, featuresOf(module)) : toolchain.status();
   if (!status.ok())
     return kernels.emitError() << status.message();
   KernelBinary binary;
   binary.fileName = "kernels.fatbin";
   binary.driver = std::to_string(toolchain->major) + "." + std::to_string(toolchain->minor);
   binary.toolchain = "ptxas " + toolchain->version;
-  gpu::GPUModuleOp module = moduleOf(kernels);
-  if (!module)
-    return kernels.emitError() << "no kernels to compile for " << targetRow.name;
   auto translated = cachedPtxOf(module, options.cache);
   if (failed(translated))
     return failure();

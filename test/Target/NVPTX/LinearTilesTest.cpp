@@ -24,7 +24,7 @@ LinearProblem problem(int64_t columns, int64_t depth, double instructions, doubl
 
 /// The four linears of a layer of ViT-B: q, k and v; projection and residual; fc1, GELU and requantise; fc2 and residual.
 std::vector<LinearProblem> vitBase() {
-  return {problem(2304, 768, 2.5, 2), problem(768, 768, 4.5, 4), problem(3072, 768, 18, 1), problem(768, 3072, 4.5, 4)};
+  return {problem(2304, 768, 2, 2), problem(768, 768, 4.2, 4), problem(3072, 768, 12, 1), problem(768, 3072, 4.2, 4)};
 }
 
 constexpr unsigned kMost = 6;
