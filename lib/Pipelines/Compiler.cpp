@@ -83,6 +83,8 @@ private:
 
 LogicalResult Compiler::chooseTargets() {
   std::set<std::string> seen;
+  if (options.fp8Sums != "f32" && options.fp8Sums != "f16")
+    return emitError(UnknownLoc::get(&context)) << "unknown form of FP8 sums '" << options.fp8Sums << "', known are f32, f16";
   std::optional<const Chip *> chip;
   bool tuneUsed = false;
   if (!options.tune.empty()) {
@@ -99,12 +101,13 @@ LogicalResult Compiler::chooseTargets() {
       return emitError(UnknownLoc::get(&context)) << "target '" << name << "' is given twice";
     TargetState state;
     state.row = *row;
-    TargetRow tuned = **row;
-    if (tuned.kind == TargetRow::Kind::NVPTX && chip && (*chip)->target == tuned.name) {
+    state.target = createTarget(**row);
+    if (chip && (*chip)->target == (*row)->name) {
+      TargetRow tuned = **row;
       tuned.tune = (*chip)->name;
+      state.target = createNVPTXTarget(tuned);
       tuneUsed = true;
     }
-    state.target = createTarget(tuned);
     states.push_back(std::move(state));
   }
   if (states.empty())
@@ -123,6 +126,7 @@ LogicalResult Compiler::optimize(TargetState &state) {
   pipeline.half = preferredHalf(*state.row).str();
   pipeline.ranges = options.ranges;
   pipeline.activations = options.activations;
+  pipeline.f16Sums = options.fp8Sums == "f16";
   for (const std::string &rule : options.keep)
     pipeline.keep.push_back(rule);
   pipeline.fuse = options.fuse;

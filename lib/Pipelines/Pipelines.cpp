@@ -52,6 +52,9 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
   vit::QuantizeOptions quantize;
   quantize.ranges = options.ranges;
   quantize.activations = options.activations;
+  // The largest code whose 32 products with 448 stay within f16.
+  if (options.f16Sums)
+    quantize.fp8WeightMax = 4.5;
   pm.addPass(vit::createQuantize(quantize));
   // 4. Equal conversions of one value are one; then pairs around linears become typed linears.
   pm.addPass(createCSEPass());

@@ -32,6 +32,8 @@ class CompileOptions:
     report: str | None = None         # where a JSON report of what was shared and pruned goes
     max_drop: float | None = None     # of precision auto: largest relative error of the output on the calibration images
     auto_report: str | None = None    # where its measurements go as JSON, and as a plot (.png) beside it
+    fp8_sums: str = "f32"             # f16: weights of small FP8 codes, whose products GPUs sum in f16 for a while
+    tune: str | None = None           # the GPU that tiles are chosen for, such as "L4"; None: all that a target's code runs on
     activations: str = "auto"         # where the scales of quantised inputs come from: auto, static or token
 
     def __post_init__(self):
@@ -76,7 +78,9 @@ def compile_module(module, output, options=CompileOptions(), ranges=None, activi
     arguments = [module, "-o", output, f"--precision={options.precision}", f"--activations={options.activations}",
                  *(f"--target={t}" for t in targets), *(f"--keep={k}" for k in options.keep)]
     arguments += ["--vit-prune-gates"] * options.prune_gates + ["--skip-zeros"] * options.skip_zeros
-    for name, value in (("ranges", ranges), ("activity", activity), ("report-json", options.report), ("share-low-rank", options.share_low_rank),
+    if options.fp8_sums != "f32":
+        arguments.append(f"--fp8-sums={options.fp8_sums}")
+    for name, value in (("ranges", ranges), ("tune", options.tune), ("activity", activity), ("report-json", options.report), ("share-low-rank", options.share_low_rank),
                         ("tolerance", options.tolerance)):
         if value:
             arguments.append(f"--{name}={value}")

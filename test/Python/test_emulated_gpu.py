@@ -52,6 +52,19 @@ def test_fp8_agrees_with_the_cpu(bundles):
     assert (gpu.argmax(1) == labels).mean() >= 0.97
 
 
+def test_sums_in_f16_agree_too(bundles, tmp_path):
+    """FP8 weights of small codes, summed in f16 for a while: the same digits."""
+    root, made, labels = bundles
+    options = CompileOptions(precision="fp8", targets=(host_target(), "sm_89"), fp8_sums="f16", tune="RTX 4090")
+    compile_model(EXAMPLE / "vit_mnist_gelu_rescaled", [root / "calibration.npy"], tmp_path / "b.vitrify", options)
+    gpu = logits(tmp_path / "b.vitrify", root, "emulator:sm_89", 50, 100)
+    cpu = logits(tmp_path / "b.vitrify", root, "cpu", 50, 100)
+    other = logits(made["fp8"], root, "emulator:sm_89", 50, 100)
+    assert (gpu.argmax(1) == cpu.argmax(1)).sum() >= 99
+    assert np.abs(gpu - cpu).max() <= 0.06 * np.abs(cpu).max()
+    assert (gpu.argmax(1) == labels[:100]).mean() >= 0.97 and not np.array_equal(gpu, other)
+
+
 def test_f16_is_close_to_the_cpu(bundles):
     root, made, _ = bundles
     gpu, cpu = (logits(made["f16"], root, device, 50, 50) for device in ("emulator:sm_89", "cpu"))

@@ -25,6 +25,9 @@ cl::list<std::string> targets("target", cl::desc("x86-64-v4-bf16, sm_89, ...; ma
 cl::opt<std::string> tune("tune", cl::desc("the GPU to choose tiles for (RTX 4090, L4, ...; default all that run the target's code)"), cl::value_desc("chip"), cl::cat(category));
 cl::opt<std::string> precision("precision", cl::desc("f32, bf16, f16, fp8 or int8 (default f32)"), cl::init("f32"), cl::cat(category));
 cl::opt<std::string> ranges("ranges", cl::desc("ranges.json, needed for fp8"), cl::value_desc("file"), cl::cat(category));
+cl::opt<std::string> fp8Sums("fp8-sums", cl::desc("f32, or f16: weights of small FP8 codes, whose products GPUs sum in f16 and promote to f32\n"
+                                                  "every 32 of K: twice the rate on GeForce, sums of 11 bits (default f32)"),
+                             cl::init("f32"), cl::cat(category));
 cl::opt<std::string> activations("activations", cl::desc("scales of quantised inputs: static (by ranges), token (found at run time) or auto: static\n"
                                                         "for fp8, for int8 by token after norms and static elsewhere"),
                                  cl::init("auto"), cl::cat(category));
@@ -68,6 +71,7 @@ int main(int argc, char **argv) {
   options.tune = tune;
   options.precision = precision;
   options.ranges = ranges;
+  options.fp8Sums = fp8Sums;
   options.activations = activations;
   options.keep.assign(keep.begin(), keep.end());
   options.emit = emit;

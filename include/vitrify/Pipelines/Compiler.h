@@ -23,6 +23,7 @@ struct CompilerOptions {
   std::string tune;                    ///< the GPU that tiles are chosen for ("L4"); "": all that a target's code runs on
   std::string precision = "f32";
   std::string ranges;                  ///< ranges.json
+  std::string fp8Sums = "f32";         ///< f32, or f16: small FP8 weights, so that GPUs that gain by it sum in f16 for a while
   std::string activations = "auto";    ///< scales of quantised inputs: auto, static or token
   std::vector<std::string> keep;       ///< rules PRECISION:PATTERN
   double shareLowRank = 0;             ///< largest relative error of a matrix shared up to a difference of low rank; 0: none

@@ -18,6 +18,7 @@ struct OptimizeOptions : mlir::PassPipelineOptions<OptimizeOptions> {
   Option<std::string> precision{*this, "precision", llvm::cl::desc("f32, bf16, f16, fp8 or int8"), llvm::cl::init("f32")};
   Option<std::string> half{*this, "half", llvm::cl::desc("16-bit format of the target: bf16 or f16"), llvm::cl::init("bf16")};
   Option<std::string> ranges{*this, "ranges", llvm::cl::desc("ranges.json"), llvm::cl::init("")};
+  Option<bool> f16Sums{*this, "f16-sums", llvm::cl::desc("FP8 weights whose products may be summed in f16"), llvm::cl::init(false)};
   Option<std::string> activations{*this, "activations", llvm::cl::desc("scales of quantised inputs: auto, static or token"),
                                   llvm::cl::init("auto")};
   ListOption<std::string> keep{*this, "keep", llvm::cl::desc("rules PRECISION:PATTERN")};

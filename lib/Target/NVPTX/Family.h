@@ -21,6 +21,8 @@ struct Family {
   bool (*supports)(mlir::Operation *op, const TargetRow &row, std::string &reason);
   std::vector<KernelSpec> (*specs)(mlir::Operation *op, const TargetRow &row);
   void (*build)(GpuBuilder &g, mlir::Operation *op, const KernelSpec &spec, const TargetRow &row, mlir::ValueRange arguments);
+  /// Text that two ops share only if `specs` says the same of both, where specs are costly to find; null otherwise.
+  std::string (*specsKey)(mlir::Operation *op, const TargetRow &row) = nullptr;
 };
 
 extern const Family kLinearFamily, kPatchFamily, kAttentionFamily, kRowFamily, kElementwiseFamily, kGatherFamily, kRopeFamily;

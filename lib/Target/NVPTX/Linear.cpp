@@ -70,9 +70,10 @@ std::vector<LinearChoice> choicesOf(vit::LinearOp op, const TargetRow &row) {
   if (auto tile = askedTile(op))
     return {{tile->split > 1 ? kAskedSplitRows : INT64_MAX, *tile}};
   SmallVector<int64_t> samples(std::begin(kSampleRows), std::end(kSampleRows));
+  bool bounded = op->hasAttr("vit.rows");
   if (auto rows = op->getAttrOfType<DenseI64ArrayAttr>("vit.rows"))
     samples.assign(rows.asArrayRef().begin(), rows.asArrayRef().end());
-  return chooseTiles(problemOf(op, row), chipsOf(row), samples, kMaxRanges);
+  return chooseTiles(problemOf(op, row), chipsOf(row), samples, kMaxRanges, bounded);
 }
 
 DepthScales depthScalesOf(MutableOperandRange operand, const Arguments &args, ValueRange pointers, int64_t depth, int64_t height) {
@@ -170,10 +171,12 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
       parts = std::max<int64_t>(parts, choice.tile.split);
     }
   std::vector<KernelSpec> first, second;
+  SumForm form = sumFormOf(op, row);
   for (const LinearChoice &choice : choices) {
     const LinearTile &t = choice.tile;
     KernelSpec spec;
-    spec.key = std::string(row.name) + " " + t.name() + " " + keyOf(op, args);
+    spec.key = std::string(row.name) + " " + t.name() + (form.f16 ? " f16 sums " : " ") + std::to_string(form.promoteDepth) +
+               " " + keyOf(op, args);
     MatrixType type = *matrixType(op.getInput().getType().getElementType());
     spec.precision = type == MatrixType::F8E4M3 ? "f8e4m3" : type == MatrixType::F16 ? "f16" : "bf16";
     spec.layerKind = "linear";
@@ -216,6 +219,16 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
   }
   first.insert(first.end(), second.begin(), second.end());
   return first;
+}
+
+/// What the specs of a linear depend on beside its key.
+std::string specsKey(Operation *operation, const TargetRow &row) {
+  auto op = cast<vit::LinearOp>(operation);
+  std::string reason, key = keyOf(op, *argumentsOf(op, reason));
+  SumForm form = sumFormOf(op, row);
+  llvm::raw_string_ostream os(key);
+  os << op->getAttr("vit.rows") << op->getAttr("vit.tile") << form.f16 << form.promoteDepth;
+  return key;
 }
 
 void build(GpuBuilder &g, Operation *operation, const KernelSpec &spec, const TargetRow &row, ValueRange arguments) {
@@ -262,5 +275,5 @@ std::map<std::string, int64_t> vitrify::nvptx::linearFacts(const LinearTile &t, 
           {"stages", t.stages},
           {"stage_bytes", (t.rows + t.columns) * t.depthBytes}};
 }
-
-const Family nvptx::kLinearFamily = {[](Operation *op) { return isa<vit::LinearOp>(op); }, supports, specs, build};
+const Family nvptx::kLinearFamily = {[](Operation *op) { return isa<vit::LinearOp>(op); }, supports, specs, build,
+                                     specsKey};

@@ -146,7 +146,7 @@ double nvptx::costOf(const LinearProblem &p, const LinearTile &t, int64_t rows, 
 }
 
 std::vector<LinearChoice> nvptx::chooseTiles(const LinearProblem &p, std::span<const Chip *const> chips,
-                                             std::span<const int64_t> samples, unsigned most) {
+                                             std::span<const int64_t> samples, unsigned most, bool bounded) {
   std::vector<LinearTile> tiles = candidateTiles(p, *chips.front());
   size_t n = samples.size();
   // loss[t][i]: how much longer a launch takes than with the best tile, as a share, on the chip where that is worst.
@@ -170,8 +170,8 @@ std::vector<LinearChoice> nvptx::chooseTiles(const LinearProblem &p, std::span<c
     for (size_t i = 0; i < n; ++i) {
       double sum = 0;
       for (size_t j = i; j < n; ++j) {
-        if (j + 1 == n && tiles[t].split > 1)
-          continue; // the last range has no end, and the parts need room
+        if (j + 1 == n && tiles[t].split > 1 && !bounded)
+          continue; // a range without end, and the parts need room
         sum += loss[t][j] * loss[t][j];
         if (sum < segment[i][j].loss)
           segment[i][j] = {sum, t};
@@ -198,7 +198,8 @@ std::vector<LinearChoice> nvptx::chooseTiles(const LinearProblem &p, std::span<c
       size_t begin = from[left][end], tile = segment[begin][end - 1].tile;
       for (size_t i = begin; i < end; ++i)
         worst = std::max(worst, loss[tile][i]);
-      choices.insert(choices.begin(), {end == n ? INT64_MAX : samples[end - 1], tiles[tile]});
+      bool open = end == n && !(bounded && tiles[tile].split > 1);
+      choices.insert(choices.begin(), {open ? INT64_MAX : samples[end - 1], tiles[tile]});
       end = begin;
     }
     if (worst <= 0.05)

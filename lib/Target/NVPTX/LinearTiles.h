@@ -47,8 +47,9 @@ KernelLaunch launchOf(const LinearProblem &problem, const LinearTile &tile, int6
 double costOf(const LinearProblem &problem, const LinearTile &tile, int64_t rows, const Chip &chip);
 
 /// Ranges of rows that cover [0, INT64_MAX], in order. `samples` are the row counts that the model is evaluated at;
-/// at most `most` ranges are made, fewer where fewer lose less than 5 %.
+/// at most `most` ranges are made, fewer where fewer lose less than 5 %. `bounded`: no more rows than the last sample
+/// occur; only then can the last range split K, and it ends there.
 std::vector<LinearChoice> chooseTiles(const LinearProblem &problem, std::span<const Chip *const> chips,
-                                      std::span<const int64_t> samples, unsigned most);
+                                      std::span<const int64_t> samples, unsigned most, bool bounded = false);
 
 } // namespace vitrify::nvptx

@@ -65,7 +65,13 @@ public:
     std::string reason;
     if (!supports(op, reason))
       return op->emitOpError() << "has no kernel on " << targetRow.name << ": " << reason;
-    return familyOf(op)->specs(op, targetRow);
+    const Family &family = *familyOf(op);
+    if (!family.specsKey)
+      return family.specs(op, targetRow);
+    auto [known, added] = knownSpecs.try_emplace(family.specsKey(op, targetRow));
+    if (added)
+      known->second = family.specs(op, targetRow);
+    return known->second;
   }
 
   LogicalResult build(Operation *op, const KernelSpec &spec, ModuleOp kernels) const override;
@@ -78,6 +84,7 @@ private:
   FailureOr<std::string> cachedPtxOf(gpu::GPUModuleOp module, CompileCache *cache) const;
 
   TargetRow targetRow;
+  mutable std::map<std::string, std::vector<KernelSpec>> knownSpecs; ///< by Family::specsKey
 };
 
 /// The one gpu.module that holds all kernels, null before the first is built.

@@ -19,6 +19,9 @@ def add_arguments(parser):
     parser.add_argument("--precision", choices=PRECISIONS, default="fp8", help="of the linears (default: fp8)")
     parser.add_argument("--max-drop", type=float, metavar="X", help="with --precision=auto: largest relative error of the model's output on the calibration images")
     parser.add_argument("--auto-report", metavar="FILE", help="with --precision=auto: write what was measured as JSON, and a plot beside it")
+    parser.add_argument("--fp8-sums", choices=("f32", "f16"), default="f32",
+                        help="f16: weights of small FP8 codes, whose products GPUs sum in f16 for a while (twice the rate on GeForce)")
+    parser.add_argument("--tune", metavar="CHIP", help="the GPU that tiles are chosen for, such as L4")
     parser.add_argument("--activations", choices=ACTIVATIONS, default="auto",
                         help="scales of quantised inputs: static (calibrated), token (found at run time) or auto (default)")
     parser.add_argument("--target", action="append", default=[], metavar="NAME", help="processor to compile for; may be repeated (default: this machine's)")
@@ -37,5 +40,6 @@ def run(options):
     settings = CompileOptions(precision=options.precision, targets=tuple(options.target), method=options.method, keep=tuple(options.keep),
                               calibration_images=options.calibrate_images, max_batch=options.max_batch, prune_gates=options.vit_prune_gates,
                               tolerance=options.tolerance, share_low_rank=options.share_low_rank, report=options.report, activations=options.activations,
-                              skip_zeros=options.skip_zeros, max_drop=options.max_drop, auto_report=options.auto_report)
+                              skip_zeros=options.skip_zeros, max_drop=options.max_drop, auto_report=options.auto_report,
+                              fp8_sums=options.fp8_sums, tune=options.tune)
     print(f"{compile_model(options.model, options.calibrate, options.output, settings, options.ranges)}: {options.precision}")

@@ -47,6 +47,10 @@ public:
       seen = std::move(*loaded);
     }
     // The first layer that cannot be quantised is the error: the others most often lack the same thing.
+    if (!(fp8WeightMax > 0 && fp8WeightMax <= kE4M3Max)) {
+      module.emitError() << "fp8-weight-max: expected a number above 0 and up to 448, found " << fp8WeightMax.getValue();
+      return signalPassFailure();
+    }
     WalkResult done = module.walk([&](LayerOpInterface op) {
       auto kind = op->getAttrOfType<PrecisionKindAttr>("vit.precision");
       if (!kind)
@@ -210,7 +214,7 @@ LogicalResult QuantizePass::quantize(LayerOpInterface layer, bool int8, RecipeBu
   if (!weightScale)
     weightScale = recipes.create(loc, scaleName, scaleType, [&](OpBuilder &b) -> Value {
       Value v = GetOp::create(b, loc, w, base);
-      return AmaxOp::create(b, loc, scaleType, v, b.getI64IntegerAttr(1), b.getF64FloatAttr(kind.largest));
+      return AmaxOp::create(b, loc, scaleType, v, b.getI64IntegerAttr(1), b.getF64FloatAttr(int8 ? kind.largest : fp8WeightMax.getValue()));
     });
   auto codesType = RankedTensorType::get(w.getShape(), kind.element);
   WeightOp codes = recipes.lookup(base + kind.suffix.str());

@@ -125,9 +125,13 @@ def Quantize : Pass<"vit-quantize", "::mlir::ModuleOp"> {
     or 127 (int8); a value without a range is an error that names it. token: each row's own largest magnitude, found at run
     time. auto: static for fp8; for int8 by token where a norm makes the value, since a row is complete there and needs no
     calibration, else static where the file has a range, else by token with a remark.
+
+    `fp8-weight-max` below 448 keeps the codes of E4M3 weights small at the cost of the smallest of them: up to 4.5, 32
+    products stay within f16 whatever the input is, and GPUs may sum them there.
   }];
   let options = [Option<"ranges", "ranges", "std::string", "\"\"", "ranges.json">,
-                 Option<"activations", "activations", "std::string", "\"auto\"", "auto, static or token">];
+                 Option<"activations", "activations", "std::string", "\"auto\"", "auto, static or token">,
+                 Option<"fp8WeightMax", "fp8-weight-max", "double", "448.0", "largest magnitude of the codes of E4M3 weights">];
   let statistics = [Statistic<"quantized", "linears-quantized", "linears that take codes">,
                     Statistic<"narrowed", "ops-narrowed", "ops that take 16 bits">];
 }
