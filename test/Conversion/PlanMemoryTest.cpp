@@ -22,7 +22,7 @@ struct Case {
   std::vector<std::pair<size_t, size_t>> lives; ///< of each buffer: the steps that write and last read it
 };
 
-/// `symbols` of 0, 1 or 2; buffer sizes are a constant, c * s, or ceildiv(s, 4) * c bytes.
+/// `symbols` of 0, 1 or 2; buffer sizes are a constant, c * s, ceildiv(s, 4) * c or min(s, 2) * c bytes.
 Case randomCase(std::mt19937 &random, unsigned symbols) {
   auto pick = [&](int64_t from, int64_t to) { return std::uniform_int_distribution<int64_t>(from, to)(random); };
   Case c;
@@ -36,7 +36,8 @@ Case randomCase(std::mt19937 &random, unsigned symbols) {
     PlanExpr size(pick(1, 500));
     if (symbols && pick(0, 3)) {
       PlanExpr symbol = PlanExpr::symbol(pick(0, symbols - 1));
-      size = PlanExpr::binary(Kind::Mul, pick(0, 1) ? symbol : PlanExpr::binary(Kind::CeilDiv, symbol, PlanExpr(4)), size);
+      PlanExpr forms[] = {symbol, PlanExpr::binary(Kind::CeilDiv, symbol, PlanExpr(4)), PlanExpr::binary(Kind::Min, symbol, PlanExpr(2))};
+      size = PlanExpr::binary(Kind::Mul, forms[pick(0, 2)], size);
     }
     buffer.size = size;
     size_t begin = pick(0, steps - 1), end = pick(begin, steps - 1);
@@ -80,6 +81,26 @@ TEST(PlanMemory, NothingThatLivesIsOverwritten) {
       }
     }
   }
+}
+
+TEST(PlanMemory, ScratchDoesNotGrowWithTheSymbol) {
+  mlir::MLIRContext context;
+  PlanProgram program;
+  program.symbols.push_back({"images", 1, 1, 64});
+  program.steps.resize(4);
+  // Two kernels in a row have scratch of up to 4 images each; what they work on lives through both.
+  for (unsigned b = 0; b < 3; ++b) {
+    PlanBuffer buffer;
+    PlanExpr rows = b == 0 ? PlanExpr::symbol(0) : PlanExpr::binary(Kind::Min, PlanExpr::symbol(0), PlanExpr(4));
+    buffer.size = PlanExpr::binary(Kind::Mul, rows, PlanExpr(b == 2 ? 2560 : 640));
+    program.buffers.push_back(buffer);
+    program.steps[b == 2 ? 2 : 0].writes.push_back({b, PlanExpr(0)});
+    program.steps[b == 1 ? 1 : 3].reads.push_back({b, PlanExpr(0)});
+  }
+  ASSERT_TRUE(mlir::succeeded(planMemory(program, [&] { return mlir::emitError(mlir::UnknownLoc::get(&context)); })));
+  EXPECT_EQ(*program.arena_bytes.evaluate({64}), 64 * 640 + 4 * 2560);
+  EXPECT_EQ(*program.buffers[1].offset.evaluate({64}), 64 * 640);
+  EXPECT_EQ(*program.buffers[2].offset.evaluate({64}), 64 * 640); // the two never live at once
 }
 
 TEST(PlanMemory, AChainNeedsTwoBuffers) {

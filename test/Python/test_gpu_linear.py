@@ -3,8 +3,8 @@ import math
 
 import numpy as np
 import pytest
-from gpu_ops import (BF16, E4M3, F16, F32, Case, Columns, Kernels, Result, Weight, check, f64, kind, normal, refused, rows, sum_bound)
-from test_gpu_ops import IDS, linear_case, yielded
+from gpu_ops import (BF16, E4M3, F16, F32, Case, Columns, Kernels, Result, Weight, check, f64, kind, normal, refused, rows, sum_bound, yielded)
+from test_gpu_ops import IDS, linear_case
 
 erf = np.vectorize(math.erf)
 
