@@ -275,5 +275,6 @@ std::map<std::string, int64_t> vitrify::nvptx::linearFacts(const LinearTile &t, 
           {"stages", t.stages},
           {"stage_bytes", (t.rows + t.columns) * t.depthBytes}};
 }
+
 const Family nvptx::kLinearFamily = {[](Operation *op) { return isa<vit::LinearOp>(op); }, supports, specs, build,
                                      specsKey};
