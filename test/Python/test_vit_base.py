@@ -56,7 +56,7 @@ def measured(command):
     return used
 
 
-@pytest.mark.parametrize("precision", ["f32", "bf16", "fp8"])
+@pytest.mark.parametrize("precision", ["f32", "bf16", "fp8", "int8"])
 def test_compile_and_run(precision, vit_base):
     root = vit_base
     bundle = root / f"{precision}.vitrify"
@@ -72,7 +72,7 @@ def test_compile_and_run(precision, vit_base):
     cosine = found @ expected / np.sqrt((found @ found) * (expected @ expected))
     if precision == "f32":
         assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
-    assert cosine >= {"f32": 0.9999999, "bf16": 0.9999, "fp8": 0.995}[precision]
+    assert cosine >= {"f32": 0.9999999, "bf16": 0.9999, "fp8": 0.995, "int8": 0.995}[precision]
 
 
 def test_cpu_and_gpu_from_the_cache(vit_base, tmp_path, monkeypatch):
