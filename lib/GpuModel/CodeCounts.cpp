@@ -324,7 +324,8 @@ std::string KernelCode::precision() const {
                                                   {all.tensorBF16, "bf16"},
                                                   {all.tensorI8, "i8"},
                                                   {all.tensorOther, "other"}};
-  std::stable_sort(std::begin(kinds), std::end(kinds), [](const auto &a, const auto &b) { return a.first > b.first; });
+  // The most first; equal ones by name.
+  std::sort(std::begin(kinds), std::end(kinds), [](const auto &a, const auto &b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
   std::string text;
   for (const auto &[count, name] : kinds)
     if (count)
