@@ -319,13 +319,18 @@ CodeCounts &CodeCounts::operator+=(const CodeCounts &other) {
 }
 
 std::string KernelCode::precision() const {
-  std::pair<int64_t, std::string_view> kinds[] = {{all.tensorF8 + all.tensorF8AccF16, "f8"},
-                                                  {all.tensorF16 + all.tensorF16AccF16 - all.tensorBF16, "f16"},
-                                                  {all.tensorBF16, "bf16"},
-                                                  {all.tensorI8, "i8"},
-                                                  {all.tensorOther, "other"}};
-  // The most first; equal ones by name.
-  std::sort(std::begin(kinds), std::end(kinds), [](const auto &a, const auto &b) { return a.first != b.first ? a.first > b.first : a.second < b.second; });
+  struct Kind {
+    int64_t count;
+    std::string_view name;
+  };
+  Kind kinds[] = {{all.tensorF8 + all.tensorF8AccF16, "f8"},
+                  {all.tensorF16 + all.tensorF16AccF16 - all.tensorBF16, "f16"},
+                  {all.tensorBF16, "bf16"},
+                  {all.tensorI8, "i8"},
+                  {all.tensorOther, "other"}};
+  // The most first; equal ones stay in this order.
+  for (Kind *next = std::begin(kinds); next != std::end(kinds); ++next)
+    std::rotate(std::upper_bound(std::begin(kinds), next, *next, [](const Kind &a, const Kind &b) { return a.count > b.count; }), next, next + 1);
   std::string text;
   for (const auto &[count, name] : kinds)
     if (count)
