@@ -38,24 +38,9 @@ PEAKS = {"f32": "peak_fma512", "bf16": "peak_bf16", "fp8": "peak_bf16", "int8": 
 
 def make_model(folder, hidden=768, heads=12, layers=12, mlp=3072):
     """model.mlir and ranges.json of a seeded ViT of this size at 224 x 224, patch 16, 1,000 classes."""
-    from safetensors.numpy import save_file
-
     if (folder / "ranges.json").exists():
         return
-    config = seeded._config("vit", seeded.VIT, hidden_size=hidden, num_attention_heads=heads, intermediate_size=mlp, num_hidden_layers=layers,
-                            image_size=224, patch_size=16, **seeded._classes(1000))
-    generator = np.random.default_rng(0)
-    tensors = {}
-    for name, shape in seeded.shapes(config).items():
-        value = generator.standard_normal(shape, dtype=np.float32)
-        if name.endswith("weight"):
-            value = 1 + value * np.float32(0.2) if "layernorm" in name else value * np.float32(np.prod(shape[1:]) ** -0.5 * 1.2)
-        else:
-            value *= np.float32(0.3)
-        tensors[seeded.stored_name(name, "legacy")] = value
-    (folder / "model").mkdir(parents=True, exist_ok=True)
-    (folder / "model" / "config.json").write_text(json.dumps(config))
-    save_file(tensors, folder / "model" / "model.safetensors")
+    generator = seeded.write_vit(folder / "model", 0, hidden, heads, layers, mlp, gain=1.2)
     import_folder(folder / "model", folder / "model.mlir")
     np.save(folder / "x.npy", generator.standard_normal((1, 3, 224, 224), dtype=np.float32))
     calibrate(folder / "model.mlir", [folder / "x.npy"], folder / "ranges.json")

@@ -154,6 +154,18 @@ RunResult runWarp(Warp &w, int64_t slice) {
       group->pc = at;
       group->lastRun = w.ticks;
     };
+    // The group goes on with `lanes` alone; its others are a group of their own behind this instruction.
+    auto keepOnly = [&](uint32_t lanes) {
+      if (lanes == mask)
+        return;
+      Group skip = *group;
+      skip.mask = mask & ~lanes;
+      skip.pc = pc + 1;
+      skip.lastRun = w.ticks;
+      w.groups.push_back(std::move(skip));
+      group = &w.groups[w.current];
+      group->mask = lanes;
+    };
 
     for (bool running = true; running;) {
       const Inst &i = code[pc];
@@ -447,15 +459,7 @@ RunResult runWarp(Warp &w, int64_t slice) {
           ++pc;
           break;
         }
-        if (m != mask) {
-          Group skip = *group;
-          skip.mask = mask & ~m;
-          skip.pc = pc + 1;
-          skip.lastRun = w.ticks;
-          w.groups.push_back(std::move(skip));
-          group = &w.groups[w.current];
-          group->mask = m;
-        }
+        keepOnly(m);
         leave(pc);
         ++worker.barrierWaits;
         arriveBarrier(w, *group, i, m);
@@ -490,15 +494,7 @@ RunResult runWarp(Warp &w, int64_t slice) {
           ++pc;
           break;
         }
-        if (m != mask) {
-          Group skip = *group;
-          skip.mask = mask & ~m;
-          skip.pc = pc + 1;
-          skip.lastRun = w.ticks;
-          w.groups.push_back(std::move(skip));
-          group = &w.groups[w.current];
-          group->mask = m;
-        }
+        keepOnly(m);
         leave(pc);
         ++worker.barrierWaits;
         group->state = Group::AtCluster;

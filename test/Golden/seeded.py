@@ -162,3 +162,28 @@ def digest(name):
     for key, value in sorted(tensors(name).items()):
         total.update(key.encode() + value.tobytes())
     return total.hexdigest()
+
+
+def write_vit(folder, seed, hidden, heads, layers=12, mlp=None, gain=1.0):
+    """A ViT of real size (224 x 224, patch 16, 1,000 classes; config.json and model.safetensors) with lively weights; returns the generator, to go on with.
+
+    gain: of the matrices' scale 1 / sqrt(inputs).
+    """
+    from safetensors.numpy import save_file
+
+    config = _config("vit", VIT, hidden_size=hidden, num_attention_heads=heads, intermediate_size=mlp or 4 * hidden, num_hidden_layers=layers, image_size=224,
+                     patch_size=16, **_classes(1000))
+    generator = np.random.default_rng(seed)
+    tensors = {}
+    for name, shape in shapes(config).items():
+        value = generator.standard_normal(shape, dtype=np.float32)
+        if name.endswith("weight"):
+            value = 1 + value * np.float32(0.2) if "layernorm" in name else value * np.float32(np.prod(shape[1:]) ** -0.5 * gain)
+        else:
+            value *= np.float32(0.3)
+        tensors[stored_name(name, "legacy")] = value
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(tensors, folder / "model.safetensors")
+    return generator

@@ -1,6 +1,4 @@
 """ViT-Ti/16 at 224 x 224 on the emulated GPU, launch by launch: every named value against the reference interpreter."""
-import json
-
 import numpy as np
 import pytest
 import seeded
@@ -18,23 +16,8 @@ TARGET = "sm_89"
 @pytest.fixture(scope="module")
 def vit_tiny(tmp_path_factory):
     """The model, its ranges, a bundle for CPU and GPU, PTX, and an image that it was not calibrated on."""
-    from safetensors.numpy import save_file
-
     root = tmp_path_factory.mktemp("vit-tiny")
-    config = seeded._config("vit", seeded.VIT, hidden_size=192, num_attention_heads=3, intermediate_size=768, num_hidden_layers=12, image_size=224,
-                            patch_size=16, **seeded._classes(1000))
-    generator = np.random.default_rng(5)
-    tensors = {}
-    for name, shape in seeded.shapes(config).items():
-        value = generator.standard_normal(shape, dtype=np.float32)
-        if name.endswith("weight"):
-            value = 1 + value * np.float32(0.2) if "layernorm" in name else value * np.float32(np.prod(shape[1:]) ** -0.5)
-        else:
-            value *= np.float32(0.3)
-        tensors[seeded.stored_name(name, "legacy")] = value
-    (root / "m").mkdir()
-    (root / "m" / "config.json").write_text(json.dumps(config))
-    save_file(tensors, root / "m" / "model.safetensors")
+    generator = seeded.write_vit(root / "m", 5, 192, 3)
     import_folder(root / "m", root / "model.mlir")
     images = generator.standard_normal((4, 3, 224, 224), dtype=np.float32)
     np.save(root / "calibration.npy", images[1:])

@@ -16,23 +16,8 @@ from vitrify.tools import find_tool, run_tool
 @pytest.fixture(scope="module")
 def vit_base(tmp_path_factory):
     """model.mlir of a ViT-B, one input, and the reference interpreter's answer to it."""
-    from safetensors.numpy import save_file
-
     root = tmp_path_factory.mktemp("vit-base")
-    config = seeded._config("vit", seeded.VIT, hidden_size=768, num_attention_heads=12, intermediate_size=3072, num_hidden_layers=12, image_size=224,
-                            patch_size=16, **seeded._classes(1000))
-    generator = np.random.default_rng(0)
-    tensors = {}
-    for name, shape in seeded.shapes(config).items():
-        value = generator.standard_normal(shape, dtype=np.float32)
-        if name.endswith("weight"):
-            value = 1 + value * np.float32(0.2) if "layernorm" in name else value * np.float32(np.prod(shape[1:]) ** -0.5 * 1.2)
-        else:
-            value *= np.float32(0.3)
-        tensors[seeded.stored_name(name, "legacy")] = value
-    (root / "m").mkdir()
-    (root / "m" / "config.json").write_text(json.dumps(config))
-    save_file(tensors, root / "m" / "model.safetensors")
+    generator = seeded.write_vit(root / "m", 0, 768, 12, gain=1.2)
     import_folder(root / "m", root / "model.mlir")
     np.save(root / "x.npy", generator.standard_normal((1, 3, 224, 224), dtype=np.float32))
     calibrate(root / "model.mlir", [root / "x.npy"], root / "ranges.json")
