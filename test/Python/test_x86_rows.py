@@ -264,6 +264,15 @@ def test_gate(target, blocks, weighing, kind):
     np.testing.assert_allclose(out, expected, rtol=2e-6, atol=1e-7)
 
 
+@TARGETS
+def test_gate_threshold_that_is_no_f32(target):
+    """0.1 as f32 is above 0.1: a score of just that is kept."""
+    s = np.float32([[0.1, np.nextafter(np.float32(0.1), np.float32(0)), 0.2, 0]])
+    source = one_op({"s": s}, f'vit.gate threshold at 0.1 weight one %s layers ["g"] : {tensor_type(s)} -> {tensor_type(s)}')
+    out, = Kernels(source, target).call({0: s}, [np.empty(s.shape, np.float32)])
+    assert np.array_equal(out, [[1, 0, 1, 0]])
+
+
 def e4m3(x):
     """E4M3 of x saturating, in f64 by definition: nearest even on the spacing of the binade."""
     x = np.asarray(x, np.float64)

@@ -27,7 +27,8 @@ using namespace vitrify::nvptx;
 
 namespace {
 
-constexpr const Family *kFamilies[] = {&kLinearFamily, &kPatchFamily, &kRowFamily, &kAttentionFamily, &kElementwiseFamily, &kGatherFamily, &kRopeFamily};
+constexpr const Family *kFamilies[] = {&kLinearFamily, &kPatchFamily, &kRowFamily, &kAttentionFamily, &kElementwiseFamily, &kGatherFamily, &kRopeFamily,
+                                      &kGateFamily};
 
 const Family *familyOf(Operation *op) {
   for (const Family *family : kFamilies)

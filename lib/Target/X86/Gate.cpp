@@ -7,6 +7,8 @@
 //===----------------------------------------------------------------------===//
 #include "KernelFrame.h"
 
+#include "vitrify/Kernel/GateThreshold.h"
+
 #include <limits>
 
 using namespace mlir;
@@ -33,7 +35,7 @@ static void describeGate(KernelFrame &frame) {
 /// Which of the lanes at `column` are kept.
 static Value emitKept(LaneBuilder &b, vit::GateOp gate, Value scores, Value row, Value column, Value score) {
   if (gate.getKind() == vit::GateKind::Threshold)
-    return b.less(b.splat(float(gate.getThreshold()->convertToDouble())), score);
+    return b.less(b.splat(gateThreshold(gate)), score);
   Value first = b.broadcast(Value(arith::IndexCastOp::create(b, b.getI32Type(), column)));
   Value own = arith::AddIOp::create(b, first, b.iota());
   Value zero = b.splatI32(0), one = b.splatI32(1);

@@ -36,3 +36,14 @@ func.func @rope(%x: tensor<?x64xf16>, %p: tensor<2x?xi32>) {
   %r = vit.rope vision_2d %x, %p head_dim 32 theta 1.0e4 layers ["r"] : tensor<?x64xf16>, tensor<2x?xi32> -> tensor<?x64xf16>
   return
 }
+
+// The k-th score is found by counting how many of a thread's eight reach it, two bits a turn; nothing is sorted.
+// CHECK-LABEL: gpu.func @gate_64_
+// CHECK: scf.for
+// CHECK-COUNT-16: arith.cmpi uge
+// CHECK-NOT: arith.cmpi uge
+// CHECK: scf.yield
+func.func @gate(%s: tensor<?x64xf32>) {
+  %r = vit.gate topk k 8 weight one %s layers ["g"] : tensor<?x64xf32> -> tensor<?x64xf32>
+  return
+}
