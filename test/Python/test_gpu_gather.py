@@ -82,6 +82,65 @@ def test_tables():
                 {"t": Weight(table), "i": at, "w": weights}, [result(gathered, size, F16, 5)])])
 
 
+def test_wrong_indices_give_wrong_rows():
+    """An index outside the table is one inside: never an access out of bounds."""
+    rng = np.random.default_rng(3)
+    table, ids = normal(rng, (11, 21), F32), I32([3, 0, 10, 11, 99, -7, 2**31 - 1, -2**31])
+    at, weights = ids.reshape(4, 2), np.ones((4, 2), F32)
+    inside = np.clip(ids, 0, 10)
+    gathered = f64(table)[inside].reshape(4, 2, 21).sum(1)
+    check([Case("embed", f'%r = vit.embed %t, %i layers ["e"] : {kind(table)}, {kind(ids)} -> {rows(21, F32)}', {"t": table, "i": ids},
+                [Result(f64(table)[inside], np.zeros((8, 21)), F32)]),
+           Case("pos_gather", f'%r = vit.pos_gather %t, %i, %w layers ["p"] : {kind(Weight(table))}, {kind(at)}, {kind(weights)} -> {rows(21, F32)}',
+                {"t": Weight(table), "i": at, "w": weights}, [result(gathered, np.abs(gathered) + 1, F32, 3)]),
+           scatter_case("set", 11, 40, F16, at=ids), scatter_case("add", 11, 40, F32, at=ids)])
+
+
+def scatter_case(mode, m, d, dtype, at, view=False):
+    rng = np.random.default_rng([m, d])
+    x, source = normal(rng, (m, d), dtype), normal(rng, (len(at), d + 16 if view else d), dtype)
+    at = I32(at)
+    source = Columns(source, 8, 8 + d) if view else source
+    expected, size = f64(x), np.abs(f64(x))
+    for new, place in zip(f64(source), np.clip(at, 0, m - 1)):
+        expected[place] = new + (expected[place] if mode == "add" else 0)
+        size[place] += np.abs(new)
+    op = f'%r = vit.scatter_rows {mode} %x, %s, %i layers ["s"] : {kind(x)}, {kind(source)}, {kind(at)} -> {rows(d, dtype)}'
+    return Case(f"scatter {mode} {m}x{d} of {len(at)} {view}", op, {"x": x, "s": source, "i": at},
+                [result(expected, size, dtype, len(at) if mode == "add" else 0)])
+
+
+def test_scatter_rows():
+    """Places named once, many times and never, by more than 32 indices; rows of more than one warp."""
+    rng = np.random.default_rng(4)
+    check([case for mode in ("set", "add") for case in (
+        scatter_case(mode, 7, 96, F16, [5, 0, 5]), scatter_case(mode, 37, 13, F32, rng.integers(0, 20, 100)),
+        scatter_case(mode, 5, 1100, BF16, [4, 1]), scatter_case(mode, 9, 300, F16, rng.permutation(9)[:4], view=True))])
+
+
+def cache_case(capacity, d, dtype, filled, new, view=False):
+    """A cache of len(filled) segments; `new` rows come to each. What has no place is not written."""
+    rng = np.random.default_rng([capacity, d])
+    cache, x = normal(rng, (len(filled), capacity, d), dtype), normal(rng, (sum(new), d + 24 if view else d), dtype)
+    x = Columns(x, 16, 16 + d) if view else x
+    cu = np.concatenate([[0], np.cumsum(new)]).astype(I32)
+    expected = f64(cache)
+    for segment, (begin, end, at) in enumerate(zip(cu, cu[1:], filled)):
+        for row in range(begin, end):
+            if at + row - begin < capacity:
+                expected[segment, at + row - begin] = f64(x)[row]
+    lengths, op = I32(filled), '%r = vit.cache_append %c, %x, %l, %cu layers ["c"]'
+    types = f"tensor<?x{capacity}x{d}x{kind(cache).split('x')[-1]}"
+    return Case(f"append {capacity}x{d} {filled} {new}", f"{op} : {types}, {kind(x)}, {kind(lengths)}, {kind(cu)} -> {types}",
+                {"c": cache, "x": x, "l": lengths, "cu": cu}, [Result(expected, np.zeros(expected.shape), dtype)])
+
+
+def test_cache_append():
+    """Segments that get no row, one, many and more than they have place for."""
+    check([cache_case(16, 96, F16, [0, 5, 16, 2], [3, 1, 0, 7]), cache_case(9, 13, F32, [4, 8], [0, 4]),
+           cache_case(40, 72, BF16, [39, 0], [1, 40], view=True)])
+
+
 def merge_case(m, d, factor, dtype, view=False):
     x = normal(np.random.default_rng(d), (m, d + 40 if view else d), dtype)
     values = x[:, 8:8 + d] if view else x

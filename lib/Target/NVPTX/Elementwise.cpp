@@ -73,7 +73,7 @@ void buildElementwise(GpuBuilder &g, Operation *op, const KernelSpec &, const Ta
   Region none;
   SmallVector<EpilogueOperand> results = {epilogueResults(op, args, pointers)[0]};
   EpilogueEmitter emitter(g, none, 1, {}, results, resultType(op).getDimSize(1), kRun);
-  forRun(g, op, arguments[0], [&](Value row, Value column) {
+  forRun(g, op, arguments.take_front(1), [&](Value row, Value column) {
     auto load = [&](unsigned number, bool perRow) {
       return emitter.loadRun(operandOf(op, number, args, pointers, perRow, true), row, column);
     };

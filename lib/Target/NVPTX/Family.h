@@ -25,7 +25,8 @@ struct Family {
   std::string (*specsKey)(mlir::Operation *op, const TargetRow &row) = nullptr;
 };
 
-extern const Family kLinearFamily, kPatchFamily, kAttentionFamily, kRowFamily, kElementwiseFamily, kGatherFamily, kRopeFamily, kGateFamily;
+extern const Family kLinearFamily, kPatchFamily, kAttentionFamily, kRowFamily, kElementwiseFamily, kGatherFamily, kRopeFamily, kGateFamily,
+    kScatterFamily;
 
 /// How an op's tensors become pointer arguments: weights, then reads, then writes, each once.
 struct Arguments {

@@ -1,4 +1,4 @@
-//===- Gather.cpp - rows moved by place: tokens, pooling, tables, rotary positions -===//
+//===- Gather.cpp - rows moved by place: tokens, pooling, tables, caches -===//
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
@@ -47,6 +47,8 @@ std::vector<KernelSpec> specs(Operation *op, const TargetRow &row) {
   spec.layerKind = "gather";
   if (auto assemble = dyn_cast<vit::AssembleTokensOp>(op); assemble && assemble.getCuSeqlens())
     spec.scalars.push_back({false, numberOf(assemble.getCuSeqlensMutable()), 0});
+  if (isa<vit::EmbedOp, vit::PosGatherOp>(op)) // the table's rows
+    spec.scalars.push_back({false, 0, 0});
   return {spec};
 }
 
@@ -54,7 +56,7 @@ class GatherBuilder {
 public:
   GatherBuilder(GpuBuilder &g, Operation *op, const Arguments &args, ValueRange scalars, ValueRange pointers)
       : g(g), op(op), args(args), scalars(scalars), pointers(pointers),
-        emitter(g, none, 1, {}, epilogueResults(op, args, pointers), resultType(op).getDimSize(1), kRun) {}
+        emitter(g, none, 1, {}, epilogueResults(op, args, pointers), resultColumns(op), kRun) {}
   void build();
 
 private:
@@ -62,10 +64,13 @@ private:
     return emitter.loadRun(operandOf(op, number, args, pointers, true, true), at, column);
   }
   Value index(unsigned number, Value at) { return indexAt(g, pointers[args.ofOperand[number]], at); }
+  /// Row `at` of operand 0 by an index of operand 1.
+  SmallVector<Value> loadIndexed(Value at) { return load(0, clampedTo(g, index(1, at), g.trunc32(scalars[1]))); }
   SmallVector<Value> assemble(vit::AssembleTokensOp op);
   SmallVector<Value> pool(vit::PoolOp op);
   SmallVector<Value> merge(vit::MergePatchesOp op);
   SmallVector<Value> gather(vit::PosGatherOp op);
+  SmallVector<Value> append(vit::CacheAppendOp op);
 
   GpuBuilder &g;
   Operation *op;
@@ -165,15 +170,33 @@ SmallVector<Value> GatherBuilder::gather(vit::PosGatherOp op) {
   for (int64_t tap = 0; tap < taps; ++tap) {
     Value at = g.add(g.mul(row, taps), tap);
     Value weight = g.load(g.f32(), g.gep(pointers[args.ofOperand[2]], g.mul(g.zext64(at), 4)), 4);
-    SmallVector<Value> x = load(0, index(1, at));
+    SmallVector<Value> x = loadIndexed(at);
     for (unsigned i = 0; i < kRun; ++i)
       sum[i] = g.fma(weight, x[i], sum[i]);
   }
   return sum;
 }
 
+/// A row of the cache, or the new row that has come to its place.
+SmallVector<Value> GatherBuilder::append(vit::CacheAppendOp op) {
+  Value capacity = g.trunc32(scalars[1]), segment = g.div(row, capacity), at = g.rem(row, capacity);
+  unsigned table = numberOf(op.getCuSeqlensMutable());
+  Value first = index(table, segment), count = g.sub(index(table, g.add(segment, 1)), first);
+  Value number = g.sub(at, index(numberOf(op.getLengthsMutable()), segment));
+  Value isNew = g.andi(g.create<arith::CmpIOp>(arith::CmpIPredicate::sge, number, g.c32(0)).getResult(), g.slt(number, count));
+  auto choice = g.create<scf::IfOp>(SmallVector<Type>(kRun, g.f32()), isNew, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(g.b);
+  g.b.setInsertionPointToStart(choice.thenBlock());
+  g.create<scf::YieldOp>(load(numberOf(op.getRowsMutable()), g.add(first, number)));
+  g.b.setInsertionPointToStart(choice.elseBlock());
+  EpilogueOperand cache = operandOf(op, numberOf(op.getCacheMutable()), args, pointers, true, true);
+  cache.rowStride = resultColumns(op);
+  g.create<scf::YieldOp>(emitter.loadRun(cache, row, column));
+  return SmallVector<Value>(choice.getResults());
+}
+
 void GatherBuilder::build() {
-  forRun(g, op, scalars[0], [&](Value atRow, Value atColumn) {
+  forRun(g, op, scalars, [&](Value atRow, Value atColumn) {
     row = atRow;
     column = atColumn;
     emitter.beginColumns(column);
@@ -186,8 +209,10 @@ void GatherBuilder::build() {
       x = merge(merging);
     else if (auto positions = dyn_cast<vit::PosGatherOp>(op))
       x = gather(positions);
+    else if (auto cache = dyn_cast<vit::CacheAppendOp>(op))
+      x = append(cache);
     else // vit.embed
-      x = load(0, index(1, row));
+      x = loadIndexed(row);
     emitter.emitRow(row, x);
   });
 }
@@ -203,6 +228,6 @@ void build(GpuBuilder &g, Operation *op, const KernelSpec &spec, const TargetRow
 
 const Family nvptx::kGatherFamily = {
     [](Operation *op) {
-      return isa<vit::AssembleTokensOp, vit::PoolOp, vit::EmbedOp, vit::PosGatherOp, vit::MergePatchesOp>(op);
+      return isa<vit::AssembleTokensOp, vit::PoolOp, vit::EmbedOp, vit::PosGatherOp, vit::MergePatchesOp, vit::CacheAppendOp>(op);
     },
     supports, specs, build};

@@ -28,7 +28,7 @@ using namespace vitrify::nvptx;
 namespace {
 
 constexpr const Family *kFamilies[] = {&kLinearFamily, &kPatchFamily, &kRowFamily, &kAttentionFamily, &kElementwiseFamily, &kGatherFamily, &kRopeFamily,
-                                      &kGateFamily};
+                                      &kGateFamily, &kScatterFamily};
 
 const Family *familyOf(Operation *op) {
   for (const Family *family : kFamilies)

@@ -15,21 +15,29 @@ KernelSpec nvptx::runSpec(Operation *op, const TargetRow &row, const Arguments &
   spec.key = std::string(row.name) + " " + keyOf(op, args);
   spec.name = kernelName(name, spec.key);
   spec.precision = "f32";
+  PlanExpr rows = PlanExpr::symbol(0);
   spec.scalars = {{true, 0, 0}};
+  if (resultType(op).getRank() == 3) {
+    spec.scalars.push_back({true, 0, 1});
+    rows = PlanExpr::binary(PlanExpr::Kind::Mul, rows, PlanExpr::symbol(1));
+  }
   spec.operands = args.operands;
-  int64_t runs = (resultType(op).getDimSize(1) + kRun - 1) / kRun;
-  PlanExpr all = PlanExpr::binary(PlanExpr::Kind::Mul, PlanExpr::symbol(0), PlanExpr(runs));
+  int64_t runs = llvm::divideCeil(resultColumns(op), kRun);
+  PlanExpr all = PlanExpr::binary(PlanExpr::Kind::Mul, rows, PlanExpr(runs));
   spec.grid[0] = PlanExpr::binary(PlanExpr::Kind::CeilDiv, all, PlanExpr(kRunThreads));
   spec.block = kRunThreads;
   spec.dispatch = PlanExpr::symbol(0);
   return spec;
 }
 
-void nvptx::forRun(GpuBuilder &g, Operation *op, Value rows64, llvm::function_ref<void(Value, Value)> body) {
-  int64_t runs = (resultType(op).getDimSize(1) + kRun - 1) / kRun;
+void nvptx::forRun(GpuBuilder &g, Operation *op, ValueRange scalars, llvm::function_ref<void(Value, Value)> body) {
+  int64_t runs = llvm::divideCeil(resultColumns(op), kRun);
+  Value rows = g.trunc32(scalars[0]);
+  if (resultType(op).getRank() == 3)
+    rows = g.mul(rows, g.trunc32(scalars[1]));
   Value index = g.add(g.mul(g.blockX(), kRunThreads), g.threadX());
   Value row = g.div(index, runs), run = g.rem(index, runs);
-  auto ifOp = g.create<scf::IfOp>(g.slt(row, g.trunc32(rows64)), /*withElseRegion=*/false);
+  auto ifOp = g.create<scf::IfOp>(g.slt(row, rows), /*withElseRegion=*/false);
   OpBuilder::InsertionGuard guard(g.b);
   g.b.setInsertionPointToStart(ifOp.thenBlock());
   body(row, g.mul(run, kRun));
@@ -51,6 +59,10 @@ EpilogueOperand nvptx::operandOf(Operation *op, unsigned number, const Arguments
 
 Value nvptx::indexAt(GpuBuilder &g, Value pointer, Value at) {
   return g.load(g.i32(), g.gep(pointer, g.mul(g.zext64(at), 4)), 4);
+}
+
+Value nvptx::clampedTo(GpuBuilder &g, Value index, Value size) {
+  return g.smax(g.smin(index, g.sub(size, g.c32(1))), g.c32(0));
 }
 
 Value nvptx::segmentOf(GpuBuilder &g, Value table, Value segments, Value row, int64_t extra) {

@@ -14,17 +14,24 @@ inline constexpr int kRun = 8, kRunThreads = 128;
 
 inline mlir::RankedTensorType resultType(mlir::Operation *op) { return mlir::cast<mlir::RankedTensorType>(op->getResult(0).getType()); }
 
-/// Grid and names of these kernels. Scalar 0 is the rows of the result.
+/// Columns of the result: its last dimension.
+inline int64_t resultColumns(mlir::Operation *op) { return resultType(op).getShape().back(); }
+
+/// Grid and names of these kernels. Scalar 0 is the rows of the result; with rank 3 rows are its first two dimensions, and
+/// scalars 0 and 1.
 KernelSpec runSpec(mlir::Operation *op, const TargetRow &row, const Arguments &args, const std::string &name);
 
-/// Calls `body(row, first column)` for the thread's run, where it exists.
-void forRun(GpuBuilder &g, mlir::Operation *op, Value rows64, llvm::function_ref<void(Value, Value)> body);
+/// Calls `body(row, first column)` for the thread's run, where it exists. `scalars` are those of runSpec.
+void forRun(GpuBuilder &g, mlir::Operation *op, ValueRange scalars, llvm::function_ref<void(Value, Value)> body);
 
 /// Operand `number` of the op, addressed by row, column or both.
 EpilogueOperand operandOf(mlir::Operation *op, unsigned number, const Arguments &args, ValueRange pointers, bool row, bool column);
 
 /// Element `at` (i32) of an operand of i32.
 Value indexAt(GpuBuilder &g, Value pointer, Value at);
+
+/// An index of the caller's (i32) as one below `size`: a wrong one gives a wrong row, never an access out of bounds.
+Value clampedTo(GpuBuilder &g, Value index, Value size);
 
 /// The last segment s of `segments` (i32) with table[s] + s * extra <= row: the one that the row lies in.
 Value segmentOf(GpuBuilder &g, Value table, Value segments, Value row, int64_t extra);

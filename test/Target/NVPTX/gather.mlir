@@ -47,3 +47,33 @@ func.func @gate(%s: tensor<?x64xf32>) {
   %r = vit.gate topk k 8 weight one %s layers ["g"] : tensor<?x64xf32> -> tensor<?x64xf32>
   return
 }
+
+// A warp asks 32 indices at once whether they name its row; of several rows the last is set.
+// CHECK-LABEL: gpu.func @scatter_rows_
+// CHECK: scf.for
+// CHECK: "llvm.nvvm.vote.ballot.sync"
+// CHECK: "llvm.ctlz.i32"
+// CHECK-NOT: scf.while
+func.func @set(%x: tensor<?x96xf16>, %s: tensor<?x96xf16>, %i: tensor<?xi32>) {
+  %r = vit.scatter_rows set %x, %s, %i layers ["s"] : tensor<?x96xf16>, tensor<?x96xf16>, tensor<?xi32> -> tensor<?x96xf16>
+  return
+}
+
+// All of them are added, in order.
+// CHECK-LABEL: gpu.func @scatter_rows_
+// CHECK: scf.while
+// CHECK: "llvm.cttz.i32"
+// CHECK: arith.addf
+func.func @add(%x: tensor<?x96xf16>, %s: tensor<?x96xf16>, %i: tensor<?xi32>) {
+  %r = vit.scatter_rows add %x, %s, %i layers ["s"] : tensor<?x96xf16>, tensor<?x96xf16>, tensor<?xi32> -> tensor<?x96xf16>
+  return
+}
+
+// A place of the cache has its old row or the new one.
+// CHECK-LABEL: gpu.func @cache_append_
+// CHECK: scf.if {{.*}} -> (f32
+// CHECK: } else {
+func.func @cache(%c: tensor<2x16x96xf16>, %x: tensor<?x96xf16>, %l: tensor<2xi32>, %u: tensor<3xi32>) {
+  %0 = vit.cache_append %c, %x, %l, %u layers ["c"] : tensor<2x16x96xf16>, tensor<?x96xf16>, tensor<2xi32>, tensor<3xi32> -> tensor<2x16x96xf16>
+  return
+}
