@@ -85,6 +85,9 @@ LogicalResult Compiler::chooseTargets() {
   std::set<std::string> seen;
   if (options.fp8Sums != "f32" && options.fp8Sums != "f16")
     return emitError(UnknownLoc::get(&context)) << "unknown form of FP8 sums '" << options.fp8Sums << "', known are f32, f16";
+  if (options.residual != "auto" && options.residual != "f32" && options.residual != "f16" && options.residual != "bf16")
+    return emitError(UnknownLoc::get(&context)) << "unknown type of the residual stream '" << options.residual
+                                                << "', known are auto, f32, f16, bf16";
   std::optional<const Chip *> chip;
   bool tuneUsed = false;
   if (!options.tune.empty()) {
@@ -124,6 +127,9 @@ LogicalResult Compiler::optimize(TargetState &state) {
   OptimizeOptions pipeline;
   pipeline.precision = options.precision;
   pipeline.half = preferredHalf(*state.row).str();
+  // On x86 arithmetic bounds the stream, and it is f32 whatever is asked for.
+  bool given = options.residual != "auto" && state.row->kind != TargetRow::Kind::X86;
+  pipeline.residual = given ? options.residual : preferredResidual(*state.row, options.precision);
   pipeline.ranges = options.ranges;
   pipeline.activations = options.activations;
   pipeline.f16Sums = options.fp8Sums == "f16";

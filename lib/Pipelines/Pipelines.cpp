@@ -59,6 +59,10 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
   // 4. Equal conversions of one value are one; then pairs around linears become typed linears.
   pm.addPass(createCSEPass());
   pm.addPass(vit::createFoldQDQ());
+  vit::NarrowResidualOptions narrow;
+  narrow.type = options.residual;
+  narrow.ranges = options.ranges;
+  pm.addPass(vit::createNarrowResidual(narrow));
   // 5. What is elementwise moves to its producer.
   if (options.fuse)
     pm.addPass(vit::createFuseEpilogue(supportOf(options.target)));
@@ -74,6 +78,12 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
 }
 
 StringRef vitrify::preferredHalf(const TargetRow &row) { return row.kind == TargetRow::Kind::X86 ? "bf16" : "f16"; }
+
+std::string vitrify::preferredResidual(const TargetRow &row, StringRef precision) {
+  if (row.kind == TargetRow::Kind::X86 || precision == "f32")
+    return "f32";
+  return (precision == "bf16" ? precision : preferredHalf(row)).str();
+}
 
 void vitrify::registerVitrifyPipelines() {
   vit::registerViTPasses();

@@ -28,6 +28,9 @@ cl::opt<std::string> ranges("ranges", cl::desc("ranges.json, needed for fp8"), c
 cl::opt<std::string> fp8Sums("fp8-sums", cl::desc("f32, or f16: weights of small FP8 codes, whose products GPUs sum in f16 and promote to f32\n"
                                                   "every 32 of K: twice the rate on GeForce, sums of 11 bits (default f32)"),
                              cl::init("f32"), cl::cat(category));
+cl::opt<std::string> residual("residual", cl::desc("type of the residual stream on GPUs: f16, bf16, f32, or auto: 16 bits unless the precision is f32,\n"
+                                                   "bf16 where ranges say that f16 is too small (default auto)"),
+                              cl::init("auto"), cl::cat(category));
 cl::opt<std::string> activations("activations", cl::desc("scales of quantised inputs: static (by ranges), token (found at run time) or auto: static\n"
                                                         "for fp8, for int8 by token after norms and static elsewhere"),
                                  cl::init("auto"), cl::cat(category));
@@ -72,6 +75,7 @@ int main(int argc, char **argv) {
   options.precision = precision;
   options.ranges = ranges;
   options.fp8Sums = fp8Sums;
+  options.residual = residual;
   options.activations = activations;
   options.keep.assign(keep.begin(), keep.end());
   options.emit = emit;

@@ -17,6 +17,7 @@ struct TargetRow;
 struct OptimizeOptions : mlir::PassPipelineOptions<OptimizeOptions> {
   Option<std::string> precision{*this, "precision", llvm::cl::desc("f32, bf16, f16, fp8 or int8"), llvm::cl::init("f32")};
   Option<std::string> half{*this, "half", llvm::cl::desc("16-bit format of the target: bf16 or f16"), llvm::cl::init("bf16")};
+  Option<std::string> residual{*this, "residual", llvm::cl::desc("type of the residual stream: f32, f16 or bf16"), llvm::cl::init("f32")};
   Option<std::string> ranges{*this, "ranges", llvm::cl::desc("ranges.json"), llvm::cl::init("")};
   Option<bool> f16Sums{*this, "f16-sums", llvm::cl::desc("FP8 weights whose products may be summed in f16"), llvm::cl::init(false)};
   Option<std::string> activations{*this, "activations", llvm::cl::desc("scales of quantised inputs: auto, static or token"),
@@ -46,6 +47,9 @@ void buildOptimizePipeline(mlir::OpPassManager &pm, const OptimizeOptions &optio
 
 /// The 16-bit format that a target prefers: bf16 on x86, f16 on GPUs.
 llvm::StringRef preferredHalf(const TargetRow &row);
+
+/// The type of the residual stream that a target and precision prefer: 16 bits on GPUs, where memory is what bounds it.
+std::string preferredResidual(const TargetRow &row, llvm::StringRef precision);
 
 /// Registers the passes and pipelines.
 void registerVitrifyPipelines();

@@ -146,6 +146,27 @@ def FoldQDQ : Pass<"vit-fold-qdq", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"folded", "linears-folded", "linears that now take codes">];
 }
 
+def NarrowResidual : Pass<"vit-narrow-residual", "::mlir::ModuleOp"> {
+  let summary = "the residual stream in 16 bits";
+  let description = [{
+    What vit.residual reads as the stream and writes is rounded to f16 or bf16; its sum stays in f32, as norms do. Ops that
+    move rows of the stream (assemble_tokens, scatter_rows, merge_patches, pool) move narrow rows. A token that is pooled to
+    be narrowed is narrowed before, where the rows are written. Whoever takes f32 alone, results among them, gets a
+    conversion back. A stream of f16 is bf16 when a value of it exceeds 8,192 by the calibrated ranges.
+
+    `%r = vit.residual %x, %y` and `%n = vit.norm layer %r` become
+    ```mlir
+    %r = vit.residual %x, %y layers ["b0.res1"] : tensor<?x768xf16>, tensor<?x768xf32> -> tensor<?x768xf32>
+    %h = vit.convert %r : tensor<?x768xf32> to tensor<?x768xf16>
+    %n = vit.norm layer %h ...
+    ```
+    and vit-fuse-epilogue makes the conversion part of the product that the residual ends.
+  }];
+  let options = [Option<"type", "type", "std::string", "\"f32\"", "f32 (leave it), f16 or bf16">,
+                 Option<"ranges", "ranges", "std::string", "\"\"", "ranges.json, for the limit of f16">];
+  let statistics = [Statistic<"narrowed", "values-narrowed", "values of the stream that became 16 bits">];
+}
+
 def FuseEpilogue : Pass<"vit-fuse-epilogue", "::mlir::ModuleOp"> {
   let summary = "moves elementwise ops into the epilogue of their producer";
   let description = [{
