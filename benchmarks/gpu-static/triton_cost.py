@@ -78,7 +78,7 @@ class Triton:
         """role -> [(kernel's name, chip -> us)]."""
         rows, d, f = batch * model.tokens, model.hidden, model.mlp
         launches = [(role, k, launch) for role, n, depth, epilogue, moved in (
-            ("qkv", 3 * d, d, 0, rows * (d + 6 * d)), ("proj", d, d, 1, rows * (d + 8 * d)), ("fc1", f, d, 2, rows * (d + f)), ("fc2", d, f, 1, rows * (f + 8 * d)))
+            ("qkv", 3 * d, d, 0, rows * (d + 6 * d)), ("proj", d, d, 1, rows * (d + 4 * d)), ("fc1", f, d, 2, rows * (d + f)), ("fc2", d, f, 1, rows * (f + 4 * d)))
             for k, launch in self._linears(rows, n, depth, epilogue, moved + n * depth + 8 * n)]
         head = d // model.heads
         for k in self.kernels:
@@ -88,7 +88,7 @@ class Triton:
                                           "block_copy_bytes": (2 * padded + k["BM"]) * head * 2, "stages": k["stages"], "stage_bytes": 2 * k["BN"] * k["D"] * 2}
                 launches.append(("attention", k, (metrics, blocks * model.heads * batch, rows, rows * 7 * d)))
             if k["name"] == f"norm{d}":
-                launches.append(("norm", k, (k["metrics"], rows, rows, rows * 5 * d + 8 * d)))
+                launches.append(("norm", k, (k["metrics"], rows, rows, rows * 3 * d + 8 * d)))
         described = [{"name": k["name"], "target": "sm_89", "metrics": m, "blocks": blocks, "threads": k["threads"], "dynamic_shared_bytes": k["shared"],
                       "rows": r, "dram_bytes": moved} for _, k, (m, blocks, r, moved) in launches]
         path = self.folder / "launches.json"
