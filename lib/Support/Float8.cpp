@@ -10,13 +10,38 @@
 
 using namespace vitrify;
 
+// Loops are compiled for several levels of x86, and the highest that the processor has is called.
+#define VITRIFY_INLINE __attribute__((always_inline)) inline
+#if defined(__x86_64__)
+#define VITRIFY_LOOP(NAME, PARAMETERS, ARGUMENTS, ...)                                                                 \
+  namespace {                                                                                                          \
+  VITRIFY_INLINE void NAME##Body PARAMETERS __VA_ARGS__                                                                \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2"))) void NAME##Avx512 PARAMETERS {                    \
+    NAME##Body ARGUMENTS;                                                                                              \
+  }                                                                                                                    \
+  __attribute__((target("avx2"))) void NAME##Avx2 PARAMETERS { NAME##Body ARGUMENTS; }                                 \
+  }                                                                                                                    \
+  void vitrify::NAME PARAMETERS {                                                                                      \
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&                                    \
+        __builtin_cpu_supports("avx512dq"))                                                                            \
+      NAME##Avx512 ARGUMENTS;                                                                                          \
+    else if (__builtin_cpu_supports("avx2"))                                                                           \
+      NAME##Avx2 ARGUMENTS;                                                                                            \
+    else                                                                                                               \
+      NAME##Body ARGUMENTS;                                                                                            \
+  }
+#else
+#define VITRIFY_LOOP(NAME, PARAMETERS, ARGUMENTS, ...) void vitrify::NAME PARAMETERS __VA_ARGS__
+#endif
+
 namespace {
 constexpr uint32_t kSign = 0x80000000u;
 constexpr uint32_t kInfinity = 0x7f800000u;
 
 /// Rounds |x| to a format of `MantissaBits` whose smallest normal exponent is `MinExponent`, and returns exponent and
 /// mantissa as one integer. `magnitude` is finite and at most the format's maximum, so that no carry leaves the format.
-template <int MantissaBits, int MinExponent, int Bias> inline uint32_t roundMagnitude(uint32_t magnitude) {
+template <int MantissaBits, int MinExponent, int Bias>
+VITRIFY_INLINE uint32_t roundMagnitude(uint32_t magnitude) {
   constexpr int drop = 23 - MantissaBits;
   // Normal: add half an ulp minus one, plus the last kept bit, so that ties go to even; then rebias the exponent.
   uint32_t normal = (magnitude + ((1u << (drop - 1)) - 1) + ((magnitude >> drop) & 1)) >> drop;
@@ -28,7 +53,7 @@ template <int MantissaBits, int MinExponent, int Bias> inline uint32_t roundMagn
   return magnitude < (static_cast<uint32_t>(127 + MinExponent) << 23) ? subnormal : normal;
 }
 
-inline uint8_t encodeOne(float x) {
+VITRIFY_INLINE uint8_t encodeOne(float x) {
   uint32_t bits = std::bit_cast<uint32_t>(x);
   uint32_t magnitude = bits & ~kSign;
   constexpr uint32_t max = 0x43e00000u; // 448
@@ -49,14 +74,14 @@ float decodeFinite(uint32_t sign, uint32_t magnitude, int mantissaBits, int bias
   return sign ? -value : value;
 }
 
-inline uint16_t encodeBF16One(float x) {
+VITRIFY_INLINE uint16_t encodeBF16One(float x) {
   uint32_t bits = std::bit_cast<uint32_t>(x);
   uint32_t rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
   uint32_t quiet = bits >> 16 | 0x40;
   return static_cast<uint16_t>((bits & ~kSign) > kInfinity ? quiet : rounded);
 }
 
-inline uint16_t encodeF16One(float x) {
+VITRIFY_INLINE uint16_t encodeF16One(float x) {
   uint32_t bits = std::bit_cast<uint32_t>(x);
   uint32_t magnitude = bits & ~kSign;
   uint32_t sign = bits >> 16 & 0x8000;
@@ -108,24 +133,26 @@ float vitrify::decodeF16(uint16_t bits) {
   return decodeFinite(bits & 0x8000, magnitude, 10, 15);
 }
 
-void vitrify::encodeE4M3(const float *__restrict in, uint8_t *__restrict out, size_t n) {
+VITRIFY_LOOP(encodeE4M3, (const float *__restrict in, uint8_t *__restrict out, size_t n), (in, out, n), {
   for (size_t i = 0; i < n; ++i)
     out[i] = encodeOne(in[i]);
-}
+})
 
-void vitrify::encodeE4M3Scaled(const float *__restrict in, float factor, uint8_t *__restrict out, size_t n) {
+VITRIFY_LOOP(encodeE4M3Scaled, (const float *__restrict in, float factor, uint8_t *__restrict out, size_t n),
+             (in, factor, out, n), {
   for (size_t i = 0; i < n; ++i)
     out[i] = encodeOne(in[i] * factor);
-}
+})
 
-void vitrify::encodeI8Scaled(const float *__restrict in, float factor, int8_t *__restrict out, size_t n) {
+VITRIFY_LOOP(encodeI8Scaled, (const float *__restrict in, float factor, int8_t *__restrict out, size_t n),
+             (in, factor, out, n), {
   for (size_t i = 0; i < n; ++i) {
     float x = in[i] * factor;
     x = x != x ? 0.0f : x < -kI8Max ? -kI8Max : x > kI8Max ? kI8Max : x;
     // Adding 1.5 * 2^23 rounds to the nearest integer, whose two's complement is then in the low bits.
     out[i] = static_cast<int8_t>(std::bit_cast<uint32_t>(x + 12582912.0f) & 0xff);
   }
-}
+})
 
 void vitrify::decodeE4M3(const uint8_t *in, float *out, size_t n) {
   static const auto table = [] {
@@ -138,20 +165,20 @@ void vitrify::decodeE4M3(const uint8_t *in, float *out, size_t n) {
     out[i] = table[in[i]];
 }
 
-void vitrify::encodeBF16(const float *__restrict in, uint16_t *__restrict out, size_t n) {
+VITRIFY_LOOP(encodeBF16, (const float *__restrict in, uint16_t *__restrict out, size_t n), (in, out, n), {
   for (size_t i = 0; i < n; ++i)
     out[i] = encodeBF16One(in[i]);
-}
+})
 
-void vitrify::decodeBF16(const uint16_t *__restrict in, float *__restrict out, size_t n) {
+VITRIFY_LOOP(decodeBF16, (const uint16_t *__restrict in, float *__restrict out, size_t n), (in, out, n), {
   for (size_t i = 0; i < n; ++i)
-    out[i] = decodeBF16(in[i]);
-}
+    out[i] = std::bit_cast<float>(static_cast<uint32_t>(in[i]) << 16);
+})
 
-void vitrify::encodeF16(const float *__restrict in, uint16_t *__restrict out, size_t n) {
+VITRIFY_LOOP(encodeF16, (const float *__restrict in, uint16_t *__restrict out, size_t n), (in, out, n), {
   for (size_t i = 0; i < n; ++i)
     out[i] = encodeF16One(in[i]);
-}
+})
 
 void vitrify::decodeF16(const uint16_t *in, float *out, size_t n) {
   for (size_t i = 0; i < n; ++i)

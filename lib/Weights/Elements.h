@@ -24,8 +24,8 @@ public:
   int64_t size() const { return count; }
 
 private:
-  std::vector<std::byte> bytes; ///< from operator new: aligned for f32
-  std::vector<float> converted;
+  TensorBytes bytes; ///< from operator new: aligned for f32
+  std::vector<float, UninitializedAllocator<float>> converted;
   int64_t count = 0;
 };
 

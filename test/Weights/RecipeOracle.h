@@ -97,7 +97,7 @@ private:
     switch (n.kind) {
     case Kind::Read: return elementAt(inputs.tensors.at(n.name + "/" + n.tensor), flatten(index, n.type.shape));
     case Kind::Get: return elementAt(inputs.weights.at(n.name), flatten(index, n.type.shape));
-    case Kind::Literal: return elementAt({n.type, *n.literal}, flatten(index, n.type.shape));
+    case Kind::Literal: return elementAt({n.type, TensorBytes(n.literal->begin(), n.literal->end())}, flatten(index, n.type.shape));
     case Kind::Slice: index[n.axis] += n.begin; return x(index);
     case Kind::Gather: index[n.axis] = n.indices[index[n.axis]]; return x(index);
     case Kind::Concat:

@@ -15,7 +15,7 @@ namespace {
 TensorData noise(TensorType type, std::mt19937 &random) {
   int64_t count = *elementCount(type.shape);
   std::normal_distribution<float> normal;
-  TensorData tensor{type, std::vector<std::byte>(static_cast<size_t>(type.bytesOfRows(type.rows())))};
+  TensorData tensor{type, TensorBytes(static_cast<size_t>(type.bytesOfRows(type.rows())))};
   for (int64_t i = 0; i < count; ++i) {
     float value = random() % 5 == 0 ? 0.0f : normal(random);
     uint16_t half = type.dtype == DType::BF16 ? encodeBF16(value) : encodeF16(value);
@@ -145,7 +145,7 @@ TEST(Recipe, PiecesEqualTheWholeForRandomHeights) {
     ASSERT_TRUE(whole.ok()) << whole.status().message() << "\n" << recipe.text();
     // Small pieces inside the operations too.
     RecipeEvaluator evaluator(recipe, generator.inputs, 1 + generator.below(400));
-    std::vector<std::byte> joined;
+    TensorBytes joined;
     for (int64_t row = 0; row < rows;) {
       int64_t end = std::min(rows, row + 1 + generator.below(rows));
       auto piece = evaluator.rows(row, end);

@@ -13,6 +13,7 @@
 #include "llvm/Support/SourceMgr.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 using namespace llvm;
@@ -59,6 +60,9 @@ EXAMPLES:
 
 int main(int argc, char **argv) {
   InitLLVM init(argc, argv);
+  // Pieces of weights come and go by the hundred: their pages are kept for the next ones, not given back and cleared.
+  mallopt(M_MMAP_THRESHOLD, 64 << 20);
+  mallopt(M_TRIM_THRESHOLD, 256 << 20);
   cl::HideUnrelatedOptions(category);
   cl::ParseCommandLineOptions(argc, argv, "Compiles a vit module to a bundle of kernels, plans and packed weights.\n");
 

@@ -40,10 +40,23 @@ struct TensorType {
   int64_t bytesOfRows(int64_t n) const { return n * rowBits() / 8; }
 };
 
+/// An allocator whose new elements have no value yet: large results are written once, not cleared first.
+template <typename T> struct UninitializedAllocator : std::allocator<T> {
+  template <typename U> struct rebind {
+    using other = UninitializedAllocator<U>;
+  };
+  template <typename U> void construct(U *at) noexcept { ::new (static_cast<void *>(at)) U; }
+  template <typename U, typename... Args> void construct(U *at, Args &&...args) {
+    ::new (static_cast<void *>(at)) U(std::forward<Args>(args)...);
+  }
+};
+/// Bytes of a tensor; `resize` and construction with a size leave them undefined.
+using TensorBytes = std::vector<std::byte, UninitializedAllocator<std::byte>>;
+
 /// A tensor that owns its bytes, row-major; or rows of one, then shape[0] is their number.
 struct TensorData {
   TensorType type;
-  std::vector<std::byte> data;
+  TensorBytes data;
 };
 
 /// One operation. Which fields hold depends on `kind`.

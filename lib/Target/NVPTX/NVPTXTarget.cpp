@@ -10,6 +10,7 @@
 #include "vitrify/Target/NVPTX/Toolchain.h"
 #include "vitrify/Target/Target.h"
 
+#include "mlir/Bytecode/BytecodeWriter.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
@@ -18,6 +19,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Target/LLVM/NVVM/Target.h"
 #include "mlir/Target/LLVMIR/Dialect/All.h"
 
@@ -152,6 +154,8 @@ StringRef NVPTXTarget::featuresOf(gpu::GPUModuleOp module) const {
 }
 
 FailureOr<std::string> NVPTXTarget::ptxOf(gpu::GPUModuleOp module) const {
+  if (failed(verify(module)))
+    return failure();
   OwningOpRef<ModuleOp> copy = lowered(module);
   if (!copy)
     return failure();
@@ -168,9 +172,11 @@ StringRef entryText(StringRef ptx, StringRef name) {
 FailureOr<std::string> NVPTXTarget::cachedPtxOf(gpu::GPUModuleOp module, CompileCache *cache) const {
   if (!cache)
     return ptxOf(module);
+  // Everything that the PTX depends on; bytecode is written in a third of the time of text, and holds no more.
   std::string text;
   llvm::raw_string_ostream os(text);
-  os << module;
+  if (failed(writeBytecodeToFile(module, os)))
+    return failure();
   std::string key = CacheKey("ptx").add(CompileCache::compilerIdentity()).add(targetRow.cpu).add(targetRow.features).add(text).finish();
   if (auto found = cache->find(key))
     return std::move(*found);

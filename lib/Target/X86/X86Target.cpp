@@ -12,6 +12,7 @@
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/X86Vector/X86VectorDialect.h"
+#include "mlir/IR/Verifier.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
 
@@ -141,7 +142,7 @@ private:
   std::string keyOf(ModuleOp kernel, const std::string &compiler, unsigned optLevel) const {
     std::string text;
     llvm::raw_string_ostream os(text);
-    kernel.print(os);
+    kernel.print(os, OpPrintingFlags().useLocalScope().assumeVerified());
     return CacheKey("x86 object").add(compiler).add(targetRow.cpu).add(targetRow.features).add(targetRow.lanes)
         .add(targetRow.registers).add(optLevel).add(text).finish();
   }
@@ -182,7 +183,7 @@ private:
           module = nullptr;
         }
       }
-      if (module && failed(lowerKernels(*module)))
+      if (module && (failed(verify(*module)) || failed(lowerKernels(*module))))
         return failure();
       object.info = std::move(info);
       objects.push_back(std::move(object));
