@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 #include "vitrify/Kernel/TileTable.h"
 
+#include <algorithm>
 #include <array>
 #include <span>
 
@@ -23,6 +24,8 @@ constexpr std::array<Row, 2> kNarrow = {{{6, 2, 1.0}, {10, 1, 1.1}}};
 
 /// Every tile of rows reads the whole panel: one that leaves no room in the second-level cache comes from further away.
 constexpr int64_t kPanelBytes = 512 * 1024;
+/// Of A's rows in a work unit.
+constexpr int64_t kUnitBytes = 36 * 1024;
 
 std::span<const Row> tableFor(unsigned registers) {
   return registers >= 32 ? std::span<const Row>(kWide) : std::span<const Row>(kNarrow);
@@ -42,8 +45,9 @@ std::optional<RegisterTile> vitrify::chooseLinearTile(int64_t columns, int64_t g
       cost *= 1.06;
     if (best && cost >= bestCost)
       continue;
-    // About 48 rows a unit: enough units for a few threads at the sizes of one image, few enough to reuse a panel.
-    best = RegisterTile{row.rows, row.vectors, (48 + row.rows - 1) / row.rows * row.rows};
+    // Units of some microseconds: threads end a step within one of each other, and seldom ask for more.
+    int64_t rows = std::clamp<int64_t>(kUnitBytes / std::max<int64_t>(columnBytes, 1), 1, 48);
+    best = RegisterTile{row.rows, row.vectors, (rows + row.rows - 1) / row.rows * row.rows};
     bestCost = cost;
   }
   return best;

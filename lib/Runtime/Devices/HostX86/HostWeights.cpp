@@ -205,6 +205,6 @@ uint64_t HostWeights::scratchBytes(const ScheduledStep &step, int64_t panels, un
   const int panelled = byPanel(step, panels);
   for (size_t i = 0; i < step.weights.size(); ++i)
     if (const Slot &slot = slots[slotOf[step.weights[i]]]; lowMemory && !slot.direct)
-      bytes += int(i) == panelled ? threads * alignUp(slot.packedBytes / uint64_t(slot.panels)) : alignUp(slot.packedBytes);
+      bytes += int(i) == panelled ? threads * panelSlotBytes(slot.packedBytes / uint64_t(slot.panels)) : alignUp(slot.packedBytes);
   return bytes;
 }

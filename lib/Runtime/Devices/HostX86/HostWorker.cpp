@@ -94,6 +94,8 @@ struct HostWorker::Launch {
   }
 };
 
+/// Threads take whole panels, and in the end parts of the last ones, so that all end together. Each of the last panels
+/// belongs to a thread, which packed it; others help, and pack it for themselves, once their own is done.
 struct HostWorker::PanelLaunch {
   const HostWeights &weights;
   vitrify_x86_kernel kernel;
@@ -101,10 +103,12 @@ struct HostWorker::PanelLaunch {
   uint32_t weight;
   size_t which;          ///< the weight's place among the buffers
   uint64_t panelBytes;
-  int64_t unitsPerPanel, parts;
+  int64_t unitsPerPanel;
+  int64_t panels, whole, parts; ///< panels from `whole` on are split
   PanelSlot *slots;
   unsigned numSlots;
   const StopToken *stop;
+  std::atomic<int64_t> next{0};
 
   /// Never more calls at once than slots.
   PanelSlot &take() const {
@@ -113,24 +117,33 @@ struct HostWorker::PanelLaunch {
         return slots[i];
   }
 
-  /// Work is panels, each in `parts` parts of its units.
-  static void body(void *self, int64_t begin, int64_t end) {
-    const auto &launch = *static_cast<const PanelLaunch *>(self);
-    PanelSlot &slot = launch.take();
-    for (int64_t i = begin; i < end && !(launch.stop && launch.stop->stopRequested()); ++i) {
-      const int64_t panel = i / launch.parts, part = i % launch.parts, first = panel * launch.unitsPerPanel;
-      if (slot.panel != panel) {
-        launch.weights.packPanel(launch.weight, panel, slot.memory);
-        slot.panel = panel;
-        // The kernel finds this panel where it would be in the whole weight.
-        auto base = reinterpret_cast<uintptr_t>(slot.memory) - uintptr_t(panel) * launch.panelBytes;
-        slot.buffers[launch.which] = reinterpret_cast<void *>(base);
-      }
-      launch.kernel(launch.scalars, slot.buffers.data(), first + launch.unitsPerPanel * part / launch.parts,
-                    first + launch.unitsPerPanel * (part + 1) / launch.parts);
+  bool stopped() const { return stop && stop->stopRequested(); }
+
+  void compute(PanelSlot &slot, int64_t panel, int64_t begin, int64_t end) const {
+    if (slot.panel != panel) {
+      weights.packPanel(weight, panel, slot.memory);
+      slot.panel = panel;
+      // The kernel finds this panel where it would be in the whole weight.
+      auto base = reinterpret_cast<uintptr_t>(slot.memory) - uintptr_t(panel) * panelBytes;
+      slot.buffers[which] = reinterpret_cast<void *>(base);
+    }
+    kernel(scalars, slot.buffers.data(), panel * unitsPerPanel + begin, panel * unitsPerPanel + end);
+  }
+
+  void work() {
+    PanelSlot &slot = take();
+    for (int64_t panel; !stopped() && (panel = next.fetch_add(1, std::memory_order_relaxed)) < whole;)
+      compute(slot, panel, 0, unitsPerPanel);
+    const int64_t last = panels - whole, own = (&slot - slots) % last;
+    for (int64_t i = 0; i < last; ++i) {
+      const int64_t panel = (own + i) % last;
+      for (int64_t part; !stopped() && (part = slots[panel].nextPart.fetch_add(1, std::memory_order_relaxed)) < parts;)
+        compute(slot, whole + panel, unitsPerPanel * part / parts, unitsPerPanel * (part + 1) / parts);
     }
     slot.taken.store(false, std::memory_order_release);
   }
+
+  static void body(void *self, int64_t, int64_t) { static_cast<PanelLaunch *>(self)->work(); }
 };
 
 void HostWorker::launchByPanel(const ScheduledStep &step, int which, std::byte *memory, const StopToken *stop) {
@@ -138,18 +151,19 @@ void HostWorker::launchByPanel(const ScheduledStep &step, int which, std::byte *
   const uint32_t weight = step.weights[size_t(which)];
   const int64_t panels = weights.panels(weight), units = step.grid[0] / panels, threads = pool.size();
   const uint64_t bytes = weights.packedSize(weight) / uint64_t(panels);
+  const int64_t last = std::min(panels, threads);
   if (!panelSlots)
     panelSlots = std::make_unique<PanelSlot[]>(pool.size());
   for (unsigned i = 0; i < pool.size(); ++i) {
-    panelSlots[i].memory = memory + i * alignUp(bytes);
+    panelSlots[i].memory = memory + i * HostWeights::panelSlotBytes(bytes);
     panelSlots[i].panel = -1;
+    panelSlots[i].nextPart = 0;
     panelSlots[i].buffers = buffers;
   }
-  // Few panels and many threads: several take one, and each packs it.
-  const int64_t parts = std::min(units, (4 * threads + panels - 1) / panels);
+  const int64_t parts = std::min(units, 8 * ((threads + last - 1) / last));
   PanelLaunch call{weights, executable.library.kernel(step.kernel), step.scalars.data(), weight, size_t(which), bytes, units,
-                   parts, panelSlots.get(), pool.size(), stop};
-  pool.run(panels * parts, &PanelLaunch::body, &call);
+                   panels, panels - last, threads > 1 ? parts : 1, panelSlots.get(), pool.size(), stop};
+  pool.run(threads, &PanelLaunch::body, &call);
 }
 
 Status HostWorker::launch(const ScheduledStep &step, const StopToken *stop) {

@@ -42,6 +42,7 @@ struct PanelSlot {
   std::byte *memory = nullptr;
   int64_t panel = -1;
   std::vector<void *> buffers;
+  std::atomic<int64_t> nextPart{0}; ///< of one of the last panels
 };
 
 class HostWorker final : public DeviceWorker {

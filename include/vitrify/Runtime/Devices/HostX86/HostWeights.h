@@ -51,6 +51,9 @@ public:
   /// Room for the weights of one step that are packed for each use; 0 in fast mode. One that is packed panel by panel needs
   /// room for one panel a thread.
   uint64_t scratchBytes(const ScheduledStep &step, int64_t panels, unsigned threads) const;
+  /// From one thread's panel to the next one's. Kernels prefetch what follows a panel: were it another thread's, that
+  /// thread would wait for each of its lines when it packs.
+  static uint64_t panelSlotBytes(uint64_t panelBytes) { return (2 * panelBytes + 4095) / 4096 * 4096; }
 
   /// The weight's place in the file.
   const TensorInfo &stored(uint32_t weight) const { return *slots[slotOf[weight]].info; }
