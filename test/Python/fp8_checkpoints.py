@@ -17,18 +17,22 @@ def compressed(weights, activations):
         "targets": ["Linear"], "weights": COMPRESSED | weights, "input_activations": COMPRESSED | activations if activations else None}}}
 
 
-# name -> quantization_config, weights' granularity, activations
-FORMATS = {
-    "fine_grained": ({"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [BLOCK, BLOCK], "modules_to_not_convert": ["classifier"]}, "block", "group"),
-    "fine_grained_static": ({"quant_method": "fp8", "activation_scheme": "static", "weight_block_size": [BLOCK, BLOCK], "fmt": "e4m3"}, "block", "static"),
-    "compressed_channel_token": (compressed({"strategy": "channel"}, {"strategy": "token", "dynamic": True}), "channel", "token"),
-    "compressed_tensor_static": (compressed({"strategy": "tensor"}, {"strategy": "tensor", "dynamic": False}), "tensor", "static"),
-    "compressed_block": (compressed({"strategy": "block", "block_structure": [BLOCK, BLOCK]}, {"strategy": "group", "group_size": BLOCK, "dynamic": True}), "block", "group"),
-    "compressed_weights_only": (compressed({"strategy": "channel"}, None), "channel", None),
-    "fbgemm": ({"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0, "modules_to_not_convert": ["classifier"]}, "channel", "token"),
-    "modelopt": ({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["classifier*"]}, "tensor", "static"),
-    "torchao": ({"quant_method": "torchao"}, "channel", "token"),
-}
+def formats(block=BLOCK):
+    """name -> quantization_config, weights' granularity, activations."""
+    return {
+        "fine_grained": ({"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [block, block], "modules_to_not_convert": ["classifier"]}, "block", "group"),
+        "fine_grained_static": ({"quant_method": "fp8", "activation_scheme": "static", "weight_block_size": [block, block], "fmt": "e4m3"}, "block", "static"),
+        "compressed_channel_token": (compressed({"strategy": "channel"}, {"strategy": "token", "dynamic": True}), "channel", "token"),
+        "compressed_tensor_static": (compressed({"strategy": "tensor"}, {"strategy": "tensor", "dynamic": False}), "tensor", "static"),
+        "compressed_block": (compressed({"strategy": "block", "block_structure": [block, block]}, {"strategy": "group", "group_size": block, "dynamic": True}), "block", "group"),
+        "compressed_weights_only": (compressed({"strategy": "channel"}, None), "channel", None),
+        "fbgemm": ({"quant_method": "fbgemm_fp8", "activation_scale_ub": 1200.0, "modules_to_not_convert": ["classifier"]}, "channel", "token"),
+        "modelopt": ({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["classifier*"]}, "tensor", "static"),
+        "torchao": ({"quant_method": "torchao"}, "channel", "token"),
+    }
+
+
+FORMATS = tuple(formats())
 
 
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": ml_dtypes.bfloat16, "F8_E4M3": E4M3, "I32": np.int32, "U8": np.uint8, "I8": np.int8}
@@ -43,15 +47,15 @@ def read(path):
             for name, e in entries.items()}
 
 
-def encode(w, granularity):
+def encode(w, granularity, block=BLOCK):
     """(codes, scales) with w about codes * scales."""
     n, k = w.shape
     if granularity == "block":
-        rows, columns = -(-n // BLOCK), -(-k // BLOCK)
-        padded = np.zeros((rows * BLOCK, columns * BLOCK), np.float32)
+        rows, columns = -(-n // block), -(-k // block)
+        padded = np.zeros((rows * block, columns * block), np.float32)
         padded[:n, :k] = np.abs(w)
-        scale = padded.reshape(rows, BLOCK, columns, BLOCK).max((1, 3)) / 448
-        each = np.repeat(np.repeat(scale, BLOCK, 0), BLOCK, 1)[:n, :k]
+        scale = padded.reshape(rows, block, columns, block).max((1, 3)) / 448
+        each = np.repeat(np.repeat(scale, block, 0), block, 1)[:n, :k]
     else:
         scale = np.abs(w).max(1, keepdims=True) / 448 if granularity == "channel" else np.abs(w).max().reshape(1) / 448
         each = scale
@@ -63,9 +67,9 @@ def is_linear(name):
     return name.endswith(".weight") and any(name.endswith(f"{part}.weight") for part in LINEARS) and "layer." in name
 
 
-def write(source, folder, form, ranges=None, change=None):
+def write(source, folder, form, ranges=None, change=None, block=BLOCK):
     """The quantised copy of `source`; ranges gives amax of each linear's input by module name for static scales. Returns the codes by module."""
-    config, granularity, activations = FORMATS[form]
+    config, granularity, activations = formats(block)[form]
     shutil.copytree(source, folder)
     values = json.loads((folder / "config.json").read_text())
     if form == "modelopt":
@@ -79,7 +83,7 @@ def write(source, folder, form, ranges=None, change=None):
             out[name] = value
             continue
         module = name.removesuffix(".weight")
-        codes[module], scale = encode(value, granularity)
+        codes[module], scale = encode(value, granularity, block)
         if form == "torchao":
             out[f"{module}._weight_qdata"], out[f"{module}._weight_scale"] = codes[module], scale
             metadata[name] = json.dumps({"_type": "Float8Tensor", "_data": {"block_size": [1, value.shape[1]], "act_quant_kwargs": {"granularity": "PerRow"}}})

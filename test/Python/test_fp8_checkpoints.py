@@ -9,10 +9,12 @@ from conftest import EXAMPLE, ROOT
 from safetensors.numpy import load_file, save_file
 from test_simulate import digits
 
+import seeded
 import simulate
 from vitrify.compiler import CompileOptions, compile_model
 from vitrify.errors import VitrifyError
 from vitrify.importer import import_folder
+from vitrify.targets import host_target
 from vitrify.tools import run_tool
 
 MODEL = EXAMPLE / "vit_mnist_gelu_rescaled"  # without its scales it answers by chance
@@ -30,9 +32,9 @@ def newer(module):
 class Simulation(simulate.Model):
     """The checkpoint's arithmetic in float64: inputs rounded to E4M3 as the format says, weights codes times scales."""
 
-    def use(self, folder, form):
-        config, granularity, self.activations = fp8_checkpoints.FORMATS[form]
-        self.weights, self.static, block = {}, {}, fp8_checkpoints.BLOCK
+    def use(self, folder, form, block=fp8_checkpoints.BLOCK):
+        config, granularity, self.activations = fp8_checkpoints.formats(block)[form]
+        self.weights, self.static, self.scale_block = {}, {}, block
         stored = fp8_checkpoints.read(folder / "model.safetensors")
         for name in stored:
             if stored[name].dtype != E4M3:
@@ -63,14 +65,14 @@ class Simulation(simulate.Model):
         elif self.activations == "token":
             scale = np.abs(x).max(1, keepdims=True) / np.float32(448)
         else:
-            grouped = np.abs(x).reshape(len(x), -1, fp8_checkpoints.BLOCK).max(2) / np.float32(448)
-            scale = np.repeat(grouped, fp8_checkpoints.BLOCK, 1)
+            grouped = np.abs(x).reshape(len(x), -1, self.scale_block).max(2) / np.float32(448)
+            scale = np.repeat(grouped, self.scale_block, 1)
         codes = np.clip(x * (np.float32(1) / scale), -448, 448).astype(E4M3)
         return (codes.astype(np.float64) * scale).reshape(shape)
 
 
-def simulation():
-    model = simulate.load(MODEL)
+def simulation(folder=MODEL):
+    model = simulate.load(folder)
     model.__class__ = Simulation
     return model
 
@@ -208,7 +210,7 @@ def test_a_file_in_codes_needs_its_configuration(data, tmp_path, edit_config):
         import_folder(edit_config(tmp_path / "model", quantization_config=None), tmp_path / "m.mlir")
 
 
-# Formats whose scales do not vary along K, on the emulated sm_89; FP8 there is the tensor instructions' own.
+# On the emulated sm_89; FP8 there is the tensor instructions' own.
 @pytest.mark.skipif(not (ROOT / "build" / "lib" / "emulator" / "libcuda.so.1").exists(), reason="the emulated driver is not built")
 @pytest.mark.parametrize("form", ["modelopt", "compressed_channel_token"])
 def test_on_the_emulated_gpu(form, data, tmp_path):
@@ -222,3 +224,24 @@ def test_on_the_emulated_gpu(form, data, tmp_path):
     assert np.sqrt(np.square(np.load(tmp_path / "y.npy") - oracle).mean() / np.square(oracle).mean()) <= 0.05
     target = json.loads(run_tool("vitrify-inspect", [tmp_path / "m.vitrify", "--json"]))["targets"][0]
     assert {layer["precision"] for layer in target["layers"] if layer["name"] in ("b0.q", "b2.fc1", "b3.fc2")} == {"f8e4m3"}
+
+
+@pytest.mark.skipif(not (ROOT / "build" / "lib" / "emulator" / "libcuda.so.1").exists(), reason="the emulated driver is not built")
+@pytest.mark.parametrize("form", ["fine_grained", "fine_grained_static", "compressed_block"])
+def test_blocks_of_128_on_the_emulated_gpu(form, tmp_path):
+    """Scales of 128 x 128 weights and of 128 activations, found at run time or static: the products of a block have a factor of their own."""
+    generator = seeded.write_vit(tmp_path / "source", 8, 256, 4, layers=2, mlp=384)
+    np.save(tmp_path / "x.npy", generator.standard_normal((2, 3, 224, 224), dtype=np.float32))
+    modules = [n.removesuffix(".weight") for n in load_file(tmp_path / "source" / "model.safetensors") if fp8_checkpoints.is_linear(n)]
+    fp8_checkpoints.write(tmp_path / "source", tmp_path / "model", form, dict.fromkeys(modules, 8.0), block=128)
+    import_folder(tmp_path / "model", tmp_path / "model.mlir")
+    targets = [f"--target={name}" for name in (host_target(), "sm_89")]
+    run_tool("vitrify-compile", [tmp_path / "model.mlir", "-o", tmp_path / "m.vitrify", *targets, "--precision=f16"])
+    oracle = simulation(tmp_path / "source").use(tmp_path / "model", form, 128).run(np.load(tmp_path / "x.npy"))
+    error = {}
+    for device in ("cpu", "emulator:sm_89"):
+        run_tool("vitrify-run", [tmp_path / "m.vitrify", f"--device={device}", f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'y.npy'}"])
+        error[device] = np.sqrt(np.square(np.load(tmp_path / "y.npy") - oracle).mean() / np.square(oracle).mean())
+    assert error["cpu"] <= 0.05 and error["emulator:sm_89"] <= 0.05, error
+    target = next(t for t in json.loads(run_tool("vitrify-inspect", [tmp_path / "m.vitrify", "--json"]))["targets"] if t["name"] == "sm_89")
+    assert {layer["precision"] for layer in target["layers"] if layer["name"] in ("b0.q", "b1.fc1", "b1.fc2")} == {"f8e4m3"}

@@ -54,12 +54,15 @@ Status vitrify::run::bench(const Options &options, const api::Program &program, 
   auto given = options.inputs.empty() ? makeInputs(options, program, batch) : readInputs(options, program);
   VITRIFY_RETURN_IF_ERROR(given.status());
   std::vector<vitrify_tensor> inputs;
-  for (const Input &input : *given) {
+  for (size_t i = 0; i < given->size(); ++i) {
+    const Input &input = (*given)[i];
     int64_t rows = input.shape.empty() ? 1 : input.shape[0];
-    if (options.inputs.size() && rows < batch)
+    // What is given may be more than one run takes; inputs of other sizes than images stay whole.
+    bool cut = options.inputs.size() && entry.inputs[i].rank && entry.inputs[i].dims[0].symbol == 0;
+    if (cut && rows < batch)
       return invalidArgument("--batch is " + std::to_string(batch) + ", but --input has " + std::to_string(rows) +
                              " images");
-    inputs.push_back(input.rows(0, options.inputs.empty() ? rows : batch));
+    inputs.push_back(input.rows(0, cut ? batch : rows));
   }
 
   // Each thread has its context; inputs are shared.

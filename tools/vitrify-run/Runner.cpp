@@ -68,7 +68,8 @@ Status vitrify::run::runInputs(const Options &options, const api::Program &progr
   const vitrify_dim first = entry.num_inputs && entry.inputs[0].rank ? entry.inputs[0].dims[0] : vitrify_dim{1, -1};
   const int64_t rows = inputs.empty() ? 1 : inputs[0].shape[0];
   int64_t batch = rows;
-  if (first.symbol >= 0 && entry.num_inputs == 1) {
+  const bool apart = first.symbol >= 0 && entry.num_inputs == 1; // several inputs need not have rows for rows: they stay whole
+  if (apart) {
     const vitrify_symbol &symbol = entry.symbols[first.symbol];
     batch = options.batch.value_or(std::min(rows, symbol.max));
     if (batch < symbol.min || batch > symbol.max)
@@ -84,7 +85,7 @@ Status vitrify::run::runInputs(const Options &options, const api::Program &progr
   for (int64_t at = 0; at == 0 || at < rows; at += batch) {
     std::vector<vitrify_tensor> tensors;
     for (const Input &input : inputs)
-      tensors.push_back(input.rows(at, std::min(batch, rows - at)));
+      tensors.push_back(apart ? input.rows(at, std::min(batch, rows - at)) : input.rows(0, input.shape.empty() ? 1 : input.shape[0]));
     vitrify_run_options run{};
     run.flags = options.profile && at == 0 ? uint32_t(VITRIFY_RUN_PROFILE) : 0;
     std::vector<api::Result> part = context.run(tensors, options.entry, run);

@@ -2,7 +2,7 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
-#include "vitrify/Dialect/ViT/IR/ViT.h"
+#include "Recipes.h"
 #include "vitrify/Dialect/ViT/Transforms/Passes.h"
 #include "vitrify/Weights/Ranges.h"
 
@@ -84,15 +84,15 @@ LogicalResult AssignPrecisionPass::parseRules() {
 /// A precision of codes and scales.
 bool isCodes(PrecisionKind kind) { return kind == PrecisionKind::FP8 || kind == PrecisionKind::Int8; }
 
-/// A linear of an encoder block ("b0.fc1"), and neither a gate nor the thin half of a low-rank difference: what fp8 and int8
-/// are for.
+/// A linear of an encoder block ("b0.fc1") that neither gives a gate's scores nor is the thin half of a low-rank difference:
+/// what fp8 and int8 are for.
 bool isBlockLinear(Operation *op) {
   auto linear = dyn_cast<LinearOp>(op);
   if (!linear)
     return false;
   StringRef name = cast<StringAttr>(linear.getLayers()[0]).getValue();
   static const llvm::Regex block("^([^/]+/)?b[0-9]+\\."); // of a bundle of several models: "small/b0.fc1"
-  return block.match(name) && !name.contains("gate") && !name.contains(".diff.");
+  return block.match(name) && !givesScores(linear) && !name.contains(".diff.");
 }
 
 /// The largest amax of the op's operands, and whose it is.

@@ -74,7 +74,7 @@ StringRef roleOf(LinearOp op) { return cast<StringAttr>(op.getLayers()[0]).getVa
 
 /// What computes in another precision than the layer's own linears.
 bool isHelper(LinearOp op) {
-  return roleOf(op).contains("gate") || cast<StringAttr>(op.getLayers()[0]).getValue().contains(".diff.");
+  return givesScores(op) || cast<StringAttr>(op.getLayers()[0]).getValue().contains(".diff.");
 }
 
 bool sameShape(LinearOp a, LinearOp b) {

@@ -44,3 +44,7 @@ std::string vitrify::vit::valueName(Value value) {
     return cast<StringAttr>(layers[layers.size() - 1]).str();
   return "";
 }
+
+bool vitrify::vit::givesScores(LinearOp linear) {
+  return llvm::any_of(linear->getUsers(), llvm::IsaPred<GateOp>);
+}

@@ -31,4 +31,7 @@ private:
 /// The name a value has in ranges, plans and reports: the last layer of the op that makes it; "" for arguments without one.
 std::string valueName(mlir::Value value);
 
+/// Whether a vit.gate chooses by what the linear computes: one bit of it may turn a block on or off.
+bool givesScores(LinearOp linear);
+
 } // namespace vitrify::vit

@@ -53,7 +53,8 @@ func.func @apart(%x: tensor<?x8xf32>, %y: tensor<?x8xf32>) -> (tensor<?x4xf32>, 
     vit.yield %r : f32
   }
   %3 = vit.linear %x, %k layers ["b0.gate"] : tensor<?x8xf32>, tensor<4x8xf32> -> tensor<?x4xf32>
-  return %0, %1, %2, %3 : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
+  %on = vit.gate topk k 1 weight one %3 layers ["b0.on"] : tensor<?x4xf32> -> tensor<?x4xf32>
+  return %0, %1, %2, %on : tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>, tensor<?x4xf32>
 }
 
 // -----
