@@ -246,7 +246,7 @@ uint32_t checkGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &ac
   if (!allInitialised || (write && !w.checksInit))
     checkWritten(w, i, ok, access, extent, read, write);
   if (w.checksRace && ok)
-    raceGlobal(w, i, ok, access);
+    raceGlobal(w, i, ok, access, extent.dense);
   if (w.counting)
     countGlobal(w, i, ok, access, extent, write);
   w.cta->changed |= write;

@@ -13,12 +13,13 @@
 
 namespace vitrify::emulator {
 
-/// Who made an access. 0: nobody. From the top: 1 | block 26 | warp 5 | lane 5 | atomic 1 | clock 26.
+/// Who made an access, to which bytes of the granule. 0: nobody. From the top: 1 | block 24 | warp 5 | Part 4 | lane 5 |
+/// atomic 1 | clock 24.
 using Stamp = uint64_t;
 
 struct alignas(32) Cell {
   Stamp write, read, read2;
-  uint32_t writePc, readPc; ///< pc << 4 | mask of bytes
+  uint32_t writePc, readPc;
 };
 static_assert(sizeof(Cell) == 32);
 
@@ -48,6 +49,7 @@ struct SharedShadow {
   std::vector<uint32_t> writePc, readPc;
   std::vector<uint16_t> pending; ///< by granule: 1 + thread whose cp.async was not waited for
   std::vector<uint32_t> pendingPc;
+  bool copies = false; ///< the block has started an asynchronous copy
   std::unordered_map<uint64_t, SyncState> syncs;
 };
 

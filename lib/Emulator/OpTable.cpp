@@ -32,7 +32,7 @@ using Table = std::unordered_map<std::string_view, ExecFn>;
 int cpuLevel() {
   int level = 0;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c") &&
-      __builtin_cpu_supports("bmi2"))
+      __builtin_cpu_supports("bmi2")) // all of these have cmpxchg16b
     level = 1;
   if (level == 1 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))

@@ -43,7 +43,7 @@ namespace {
 
 Clocks knowledge(const Warp &w) {
   Clocks out = w.race->foreign;
-  uint64_t base = (w.cta->index & 0x3ffffff) * 32;
+  uint64_t base = blockOf(w) * 32;
   for (uint32_t v = 0; v < w.seen.size(); ++v)
     if (uint32_t clock = v == w.id ? w.clock : w.seen[v])
       out[base + v] = clock;
@@ -58,7 +58,7 @@ void join(Clocks &to, const Clocks &from) {
 }
 
 void acquire(Warp &w, const Clocks &from) {
-  uint64_t block = w.cta->index & 0x3ffffff;
+  uint64_t block = blockOf(w);
   for (auto [key, clock] : from) {
     if (key / 32 == block) {
       if (key % 32 < w.seen.size() && key % 32 != w.id)
@@ -70,33 +70,57 @@ void acquire(Warp &w, const Clocks &from) {
   }
 }
 
+void take(Warp &w, const std::unordered_map<uint64_t, SyncState> &syncs, uint64_t address, bool now) {
+  auto it = syncs.find(address);
+  if (it == syncs.end())
+    return;
+  Clocks mine;
+  const Clocks *from = &it->second.clocks;
+  if (!it->second.crossesBlocks) {
+    // Releases of block scope reach the block's own warps only.
+    for (auto [key, clock] : *from)
+      if (key / 32 == blockOf(w))
+        mine[key] = clock;
+    from = &mine;
+  }
+  if (now)
+    acquire(w, *from);
+  else
+    join(w.race->pending, *from);
+}
+
+/// What the warp releases is there for those who read `address` after it.
+void publish(Warp &w, const Inst &i, uint64_t address, bool shared, bool releases) {
+  GlobalShadow *global = w.grid->shadow.get();
+  std::unique_lock<std::mutex> lock;
+  if (!shared)
+    lock = std::unique_lock(global->mutex);
+  auto &syncs = shared ? w.cta->shadow->syncs : global->syncs;
+  SyncState &state = syncs[address];
+  join(state.clocks, releases ? knowledge(w) : w.race->fenced);
+  state.crossesBlocks |= i.scope != Scope::Cta && (releases || w.race->fenceCrosses);
+  if (!shared)
+    global->anySync.store(true, std::memory_order_release);
+  if (releases)
+    ++w.clock;
+}
+
 } // namespace
 
 void raceTakeReads(Warp &w) {
+  if (w.race->reads.empty())
+    return;
   GlobalShadow *global = w.grid->shadow.get();
-  for (const RaceState::Read &read : w.race->reads) {
-    if (!read.shared && !global->anySync.load(std::memory_order_acquire))
+  const bool anyGlobal = global->anySync.load(std::memory_order_acquire), anyShared = !w.cta->shadow->syncs.empty();
+  for (const RaceState::Reads &read : w.race->reads) {
+    if (!(read.shared ? anyShared : anyGlobal))
       continue;
     std::unique_lock<std::mutex> lock;
     if (!read.shared)
       lock = std::unique_lock(global->mutex);
     auto &syncs = read.shared ? w.cta->shadow->syncs : global->syncs;
-    auto it = syncs.find(read.address);
-    if (it == syncs.end())
-      continue;
-    Clocks mine;
-    const Clocks *from = &it->second.clocks;
-    if (!it->second.crossesBlocks) {
-      // Releases of block scope reach the block's own warps only.
-      for (auto [key, clock] : *from)
-        if (key / 32 == (w.cta->index & 0x3ffffff))
-          mine[key] = clock;
-      from = &mine;
-    }
-    if (read.now)
-      acquire(w, *from);
-    else
-      join(w.race->pending, *from);
+    for (uint32_t k = 0; k < read.count; ++k)
+      take(w, syncs, read.address[k], read.now);
   }
   w.race->reads.clear();
 }
@@ -114,6 +138,7 @@ void raceStart(Cta &cta) {
     cta.shadow->pendingPc.resize(grid.sharedBytes / 4 + 1);
   }
   cta.shadow->pending.assign(grid.sharedBytes / 4 + 1, 0);
+  cta.shadow->copies = false;
   cta.shadow->syncs.clear();
   for (Warp &w : cta.warps) {
     w.seen.assign(cta.warps.size(), 0);
@@ -125,30 +150,33 @@ void raceStart(Cta &cta) {
 }
 
 void raceSync(Warp &w, const Inst &i, uint64_t address, bool shared, bool reads, bool writes) {
+  WarpAccess access;
+  access.address[0] = address;
+  raceSync(w, i, 1, access, shared, reads, writes);
+}
+
+void raceSync(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, bool shared, bool reads, bool writes) {
   if (!w.checksRace || !w.cta->shadow)
     return;
-  GlobalShadow *global = w.grid->shadow.get();
-  bool publishesAll = i.order == Order::Release || i.order == Order::AcqRel || i.order == Order::SeqCst;
-  bool publishes = writes && (publishesAll || w.race->hasFence);
-  if (reads) {
-    bool now = i.order == Order::Acquire || i.order == Order::AcqRel || i.order == Order::SeqCst;
-    w.race->reads.push_back({address, shared, now});
-  }
-  if (!publishes)
+  const bool releases = i.order == Order::Release || i.order == Order::AcqRel || i.order == Order::SeqCst;
+  const bool publishes = writes && (releases || w.race->hasFence);
+  if (!reads && !publishes)
     return;
-  std::unique_lock<std::mutex> lock;
-  if (!shared)
-    lock = std::unique_lock(global->mutex);
-  auto &syncs = shared ? w.cta->shadow->syncs : global->syncs;
-  if (publishes) {
-    SyncState &state = syncs[address];
-    join(state.clocks, publishesAll ? knowledge(w) : w.race->fenced);
-    state.crossesBlocks |= i.scope != Scope::Cta && (publishesAll || w.race->fenceCrosses);
-    if (!shared)
-      global->anySync.store(true, std::memory_order_release);
-    if (publishesAll)
-      ++w.clock;
+  RaceState::Reads these;
+  these.shared = shared;
+  these.now = i.order == Order::Acquire || i.order == Order::AcqRel || i.order == Order::SeqCst;
+  these.count = 0;
+  for (uint32_t rest = mask; rest; rest &= rest - 1) {
+    const uint64_t address = access.address[std::countr_zero(rest)];
+    // Lanes in a row that meet in one variable say the same about their warp.
+    if (!these.count || these.address[these.count - 1] != address)
+      these.address[these.count++] = address;
   }
+  if (publishes)
+    for (uint32_t k = 0; k < these.count; ++k)
+      publish(w, i, these.address[k], shared, releases);
+  if (reads)
+    w.race->reads.push_back(these);
 }
 
 void raceFence(Warp &w, Scope scope) {

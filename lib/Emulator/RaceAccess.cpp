@@ -20,13 +20,20 @@ namespace vitrify::emulator {
 
 namespace {
 
-/// Whether the access happened before what `lane` does now.
-bool ordered(const Warp &w, uint32_t lane, Stamp s, bool shared) {
-  if (!s)
-    return true;
-  if (blockOf(s) == (w.cta->index & 0x3ffffff)) {
+/// The bytes of each Part.
+constexpr uint8_t kBytesOf[] = {15, 3, 12, 1, 2, 4, 8, 15, 15};
+constexpr Part kNoPart = Part(9);
+/// The Part of one lane that has these bytes, kNoPart if there is none.
+constexpr Part kPartOf[] = {kNoPart,     Part::Byte0, Part::Byte1, Part::Low, Part::Byte2, kNoPart, kNoPart, kNoPart,
+                            Part::Byte3, kNoPart,     kNoPart,     kNoPart,   Part::High,  kNoPart, kNoPart, Part::Whole};
+
+uint32_t lanesOf(Part part) { return part == Part::Halves ? 2 : part == Part::Bytes ? 4 : 1; }
+
+/// Whether the access by lane `its` of the stamp's warp happened before what `lane` does now.
+bool ordered(const Warp &w, uint32_t lane, Stamp s, uint32_t its, bool shared) {
+  if (blockOf(s) == blockOf(w)) {
     if (warpOf(s) == w.id)
-      return laneOf(s) == lane || clockOf(s) < w.laneSync[lane];
+      return its == lane || clockOf(s) < w.laneSync[lane];
     return clockOf(s) <= w.seen[warpOf(s)];
   }
   if (shared)
@@ -35,23 +42,63 @@ bool ordered(const Warp &w, uint32_t lane, Stamp s, bool shared) {
   return it != w.race->foreign.end() && clockOf(s) <= it->second;
 }
 
-void report(Warp &w, const Inst &i, uint32_t lane, Stamp other, uint32_t otherPc, bool otherWrote, bool writes, bool atomic,
-            bool shared, uint64_t address, uint32_t bytes) {
+/// The lane that made the access `s` to one of `bytes` without order before what `lane` does now; -1 if there is none.
+int unorderedLane(const Warp &w, uint32_t lane, Stamp s, uint32_t bytes, bool shared) {
+  if (!s || !(kBytesOf[size_t(partOf(s))] & bytes))
+    return -1;
+  const uint32_t lanes = lanesOf(partOf(s)), each = 4 / lanes;
+  for (uint32_t k = 0; k < lanes; ++k)
+    if ((lanes == 1 || (bytes >> k * each & ((1u << each) - 1))) && !ordered(w, lane, s, laneOf(s) + k, shared))
+      return int(laneOf(s) + k);
+  return -1;
+}
+
+/// One stamp for the access `now` and an earlier one of the same warp at the same time, if there is one for both.
+Stamp joined(Stamp before, Stamp now) {
+  const Stamp sameTime = ~(kPartLaneAtomic & ~kAtomicBit);
+  if ((before ^ now) & sameTime)
+    return now;
+  const Part first = partOf(before), second = partOf(now);
+  if (lanesOf(second) > 1)
+    return now;
+  const uint32_t distance = laneOf(now) - laneOf(before);
+  if (first == Part::Low && second == Part::High && distance == 1)
+    return (now & ~kPartLaneAtomic) | (before & kPartLaneAtomic & ~(Stamp(15) << kPartShift)) | Stamp(Part::Halves) << kPartShift;
+  if (const uint32_t lanes = lanesOf(first), each = 4 / lanes; lanes > 1)
+    return distance < lanes && kBytesOf[size_t(second)] == ((1u << each) - 1) << distance * each ? before : now;
+  const Part both = kPartOf[kBytesOf[size_t(first)] | kBytesOf[size_t(second)]];
+  return distance == 0 && both != kNoPart ? (now & ~(Stamp(15) << kPartShift)) | Stamp(both) << kPartShift : now;
+}
+
+enum class Mode : uint8_t { Read, Write, Update };
+
+/// What one access is, for the reports and for each of its granules.
+struct Subject {
+  Warp &w;
+  const Inst &i;
+  const WarpAccess &access;
+  uint32_t pc;
+  Mode mode;
+  bool atomic, shared;
+};
+
+void report(const Subject &of, uint32_t lane, Stamp other, uint32_t otherLane, uint32_t otherPc, bool otherWrote) {
+  const Warp &w = of.w;
   Report r;
-  r.kind = shared ? FaultKind::RaceShared : FaultKind::RaceGlobal;
+  r.kind = of.shared ? FaultKind::RaceShared : FaultKind::RaceGlobal;
   r.check = CheckRace;
   r.kernel = w.grid->function->info.name;
-  r.site = siteOf(w, i, lane);
-  r.site.access = atomic ? "atomic" : writes ? "write" : "read";
-  r.address = address;
-  r.size = bytes;
-  r.space = shared ? "shared" : "global";
+  r.site = siteOf(w, of.i, lane);
+  r.site.access = of.atomic ? "atomic" : of.mode != Mode::Read ? "write" : "read";
+  r.address = of.access.address[lane];
+  r.size = of.access.bytes;
+  r.space = of.shared ? "shared" : "global";
   r.hasOther = true;
-  r.other = siteOf(*w.grid, otherPc >> 4, blockOf(other), warpOf(other) * 32 + laneOf(other));
+  r.other = siteOf(*w.grid, otherPc, blockOf(other), warpOf(other) * 32 + otherLane);
   r.other.access = atomicOf(other) ? "atomic" : otherWrote ? "write" : "read";
-  r.detail = blockOf(other) != (w.cta->index & 0x3ffffff) ? "the blocks did not synchronise between the accesses"
-             : warpOf(other) != w.id ? "the warps did not synchronise between the accesses"
-                                     : "the threads of the warp did not synchronise between the accesses";
+  r.detail = blockOf(other) != blockOf(w) ? "the blocks did not synchronise between the accesses"
+             : warpOf(other) != w.id      ? "the warps did not synchronise between the accesses"
+                                          : "the threads of the warp did not synchronise between the accesses";
   addReport(*w.grid, std::move(r));
 }
 
@@ -68,48 +115,44 @@ VITRIFY_ALWAYS_INLINE CellRef cellAt(SharedShadow &s, uint64_t granule) {
   return {s.write[granule], s.read[granule], s.read2[granule], s.writePc[granule], s.readPc[granule]};
 }
 
-void touch(Warp &w, const Inst &i, uint32_t pc, uint32_t lane, CellRef cell, uint32_t mask, bool read, bool write, bool atomic,
-           bool shared, uint64_t address, uint32_t bytes) {
-  Stamp now = stampOf(w, lane, atomic);
-  Stamp last = get(cell.write);
-  uint32_t tag = pc << 4 | mask;
-  auto sameInstruction = [&](Stamp s, uint32_t otherPc) {
-    return blockOf(s) == blockOf(now) && warpOf(s) == w.id && clockOf(s) == clockOf(now) && otherPc >> 4 == pc;
-  };
-  if (last && !(atomic && atomicOf(last)) && !ordered(w, lane, last, shared)) {
-    uint32_t otherPc = get(cell.writePc);
-    if ((otherPc & mask) && !(write && sameInstruction(last, otherPc)))
-      report(w, i, lane, last, otherPc, true, write, atomic, shared, address, bytes);
-  }
+/// One lane's access to a part of one granule, in full.
+void touch(const Subject &of, uint32_t lane, Part part, CellRef cell) {
+  const Warp &w = of.w;
+  const Stamp now = stampOf(w, lane, of.atomic, part), last = get(cell.write);
+  const uint32_t bytes = kBytesOf[size_t(part)];
+  const bool write = of.mode != Mode::Read;
+  if (!(of.atomic && atomicOf(last)))
+    if (int other = unorderedLane(w, lane, last, bytes, of.shared); other >= 0) {
+      const uint32_t otherPc = get(cell.writePc);
+      const bool sameInstruction = !((last ^ now) & ~kPartLaneAtomic) && otherPc == of.pc;
+      if (!(write && sameInstruction))
+        report(of, lane, last, uint32_t(other), otherPc, true);
+    }
   if (write) {
-    uint32_t otherPc = get(cell.readPc);
     for (Stamp *slot : {&cell.read, &cell.read2}) {
-      Stamp reader = get(*slot);
-      if (reader && !(atomic && atomicOf(reader)) && (otherPc & mask) && !ordered(w, lane, reader, shared)) {
-        report(w, i, lane, reader, otherPc, false, true, atomic, shared, address, bytes);
+      const Stamp reader = get(*slot);
+      if (of.atomic && atomicOf(reader))
+        continue;
+      if (int other = unorderedLane(w, lane, reader, bytes, of.shared); other >= 0) {
+        report(of, lane, reader, uint32_t(other), get(cell.readPc), false);
         break;
       }
     }
-    set(cell.write, now);
-    set(cell.writePc, tag);
-    if (!read) {
-      set(cell.read, 0);
-      set(cell.read2, 0);
-      return;
-    }
+    set(cell.write, joined(last, now));
+    set(cell.writePc, of.pc);
+    if (of.mode == Mode::Write)
+      for (Stamp *slot : {&cell.read, &cell.read2})
+        if (!(kBytesOf[size_t(partOf(get(*slot)))] & ~bytes))
+          set(*slot, 0);
+    return;
   }
-  if (read && !write) {
-    Stamp first = get(cell.read);
-    uint32_t bits = get(cell.readPc) & 15;
-    if (!first || ordered(w, lane, first, shared) || (warpOf(first) == w.id && blockOf(first) == blockOf(now)))
-      set(cell.read, now);
-    else
-      set(cell.read2, now);
-    set(cell.readPc, tag | (first ? bits : 0));
-  }
+  const Stamp first = get(cell.read);
+  if (!first || first >> kWarpShift == now >> kWarpShift || unorderedLane(w, lane, first, 15, of.shared) < 0)
+    set(cell.read, joined(first, now));
+  else
+    set(cell.read2, joined(get(cell.read2), now));
+  set(cell.readPc, of.pc);
 }
-
-constexpr Stamp kLaneAndAtomic = Stamp(63) << 26;
 
 /// What a warp finds out about stamps while it makes one access.
 struct Finder {
@@ -120,27 +163,28 @@ struct Finder {
   Stamp asked = 0;
   bool answer = false;
 
-  Finder(Warp &w, bool shared) : w(w), base(stampOf(w, 0, false)), shared(shared) {
+  Finder(const Subject &of) : w(of.w), base(stampOf(w, 0, of.atomic)), shared(of.shared) {
     leastSync = ~0u;
     for (uint32_t sync : w.laneSync)
       leastSync = std::min(leastSync, sync);
   }
 
   /// Whether `s` happened before what the lane of `now` does: 0 if not, 1 if so for this lane, else a stamp (without
-  /// lane) of which it holds for every lane.
+  /// lane) of which it holds for every lane. Lanes that act together in one stamp are asked apart, by touch().
   __attribute__((noinline)) Stamp find(Stamp now, Stamp s) {
-    Stamp key = s & ~kLaneAndAtomic;
-    if (s >> 32 == base >> 32) {
+    const Stamp key = s & ~kPartLaneAtomic;
+    if (s >> kWarpShift == base >> kWarpShift) {
       if (clockOf(s) >= leastSync)
-        return clockOf(s) < w.laneSync[laneOf(now)];
-    } else if (s >> 37 == base >> 37) {
+        return lanesOf(partOf(now)) == 1 && (clockOf(s) < w.laneSync[laneOf(now)] ||
+                                             (lanesOf(partOf(s)) == 1 && laneOf(s) == laneOf(now)));
+    } else if (s >> kBlockShift == base >> kBlockShift) {
       if (clockOf(s) > w.seen[warpOf(s)])
         return 0;
     } else if (!shared) {
       // Of another block: the same for every lane, and not cheap.
       if (key != asked) {
         asked = key;
-        answer = ordered(w, 0, s, false);
+        answer = ordered(w, 0, s, 0, false);
       }
       if (!answer)
         return 0;
@@ -149,61 +193,107 @@ struct Finder {
   }
 };
 
-/// One plain access of a warp to whole granules.
-struct WholeAccess {
-  Warp &w;
-  const Inst &i;
-  const WarpAccess &access;
-  uint32_t pc;
+/// One access of a warp, granule by granule.
+struct GranuleAccess : Subject {
   Finder finder;
-  Stamp knownWrite = 0, knownRead = 0; ///< stamps, without lane, that are ordered before every lane
+  const Stamp atomicBit;
+  Stamp knownWrite = 0, knownRead = 0; ///< stamps, without part and lane, that are ordered before every lane
   Stamp knownNot = 0;                  ///< the last reader that is of another warp and not ordered
 
-  WholeAccess(Warp &w, const Inst &i, const WarpAccess &access, uint32_t pc, bool shared)
-      : w(w), i(i), access(access), pc(pc), finder(w, shared) {}
+  GranuleAccess(const Subject &of) : Subject(of), finder(of), atomicBit(of.atomic ? kAtomicBit : 0) {}
 
-  /// Whether `s` is of the lane of `now`, or of a time known to come before every lane's.
+  Stamp stamp(uint32_t lane, Part part) const {
+    return finder.base | Stamp(part) << kPartShift | Stamp(lane) << kLaneShift;
+  }
+
+  /// Whether `s` is of the lane and part of `now`, or of a time known to come before every lane's, or both are atomic.
   VITRIFY_ALWAYS_INLINE bool passes(Stamp now, Stamp s, Stamp &known) {
-    if (!s || (s ^ now) >> 27 == 0 || (s & ~kLaneAndAtomic) == known) [[likely]]
+    if (!s || (s ^ now) >> kLaneShift == 0 || (s & ~kPartLaneAtomic) == known || (s & atomicBit)) [[likely]]
       return true;
     Stamp found = finder.find(now, s);
     known = found > 1 ? found : known;
     return found;
   }
 
-  /// In a few steps where everything is in order, else by touch().
-  template <bool Write> VITRIFY_ALWAYS_INLINE void one(CellRef cell, uint32_t lane) {
-    const Stamp now = finder.base | Stamp(lane) << 27, last = get(cell.write), first = get(cell.read);
+  /// In a few steps where everything is in order, else by touch(). `part` is that of `now`.
+  template <Mode M> VITRIFY_ALWAYS_INLINE void one(CellRef cell, Stamp now, Part part) {
+    const Stamp last = get(cell.write), first = get(cell.read);
     bool inOrder = passes(now, last, knownWrite);
-    const bool before = (first & ~kLaneAndAtomic) != knownNot ? passes(now, first, knownRead) : !first;
-    if constexpr (Write) {
+    const bool before = (first & ~kPartLaneAtomic) != knownNot ? passes(now, first, knownRead) : !first;
+    if constexpr (M != Mode::Read) {
       const Stamp second = get(cell.read2);
       inOrder = inOrder && before && passes(now, second, knownRead);
       if (inOrder) [[likely]] {
         set(cell.write, now);
-        set(cell.writePc, pc << 4 | 15);
-        set(cell.read, 0);
-        set(cell.read2, 0);
+        set(cell.writePc, pc);
+        if (M == Mode::Write && (part == Part::Whole || lanesOf(part) > 1)) {
+          set(cell.read, 0);
+          set(cell.read2, 0);
+        }
       }
     } else if (inOrder) [[likely]] {
-      const bool mine = first >> 32 == finder.base >> 32;
-      set(before || mine ? cell.read : cell.read2, now);
-      set(cell.readPc, pc << 4 | 15);
-      knownNot = before || mine ? knownNot : first & ~kLaneAndAtomic;
+      const bool mine = first >> kWarpShift == finder.base >> kWarpShift;
+      if (part != Part::Whole && mine && first) [[unlikely]] {
+        set(cell.read, joined(first, now));
+      } else {
+        set(before || mine ? cell.read : cell.read2, now);
+        knownNot = before || mine ? knownNot : first & ~kPartLaneAtomic;
+      }
+      set(cell.readPc, pc);
     }
     if (!inOrder) [[unlikely]]
-      touch(w, i, pc, lane, cell, 15, !Write, Write, false, finder.shared, access.address[lane], access.bytes);
+      inFull(cell, now, part);
+  }
+
+  __attribute__((noinline)) void inFull(CellRef cell, Stamp now, Part part) {
+    const uint32_t lanes = lanesOf(part);
+    if (lanes == 1)
+      return touch(*this, laneOf(now), part, cell);
+    for (uint32_t k = 0; k < lanes; ++k)
+      touch(*this, laneOf(now) + k, kPartOf[((1u << 4 / lanes) - 1) << k * (4 / lanes)], cell);
+    Stamp &slot = mode != Mode::Read ? cell.write : (get(cell.read) ^ now) >> kWarpShift == 0 ? cell.read : cell.read2;
+    set(slot, now);
+    if (mode == Mode::Write) {
+      set(cell.read, 0);
+      set(cell.read2, 0);
+    }
   }
 };
 
-template <bool Write>
-void touchGlobal(Warp &w, const Inst &i, uint32_t pc, uint32_t mask, const WarpAccess &access, GlobalShadow &shadow) {
-  WholeAccess whole(w, i, access, pc, false);
+/// The Part of an access of `bytes` (1 or 2) bytes at `address`.
+VITRIFY_ALWAYS_INLINE Part narrowPart(uint64_t address, uint32_t bytes) {
+  const uint32_t at = address & 3;
+  return bytes == 2 ? (at ? Part::High : Part::Low) : Part(uint32_t(Part::Byte0) + at);
+}
+
+/// Accesses of 1 or 2 bytes a lane. `all`: of all lanes, one after the other, from a whole granule on.
+template <Mode M, class Shadow>
+VITRIFY_ALWAYS_INLINE void touchNarrow(GranuleAccess &of, Shadow &&shadow, uint64_t base, uint32_t mask, bool all) {
+  const uint32_t bytes = of.access.bytes;
+  if (all) {
+    const uint64_t granule = (of.access.address[0] - base) / 4;
+    const uint32_t lanes = 4 / bytes;
+    const Part part = bytes == 2 ? Part::Halves : Part::Bytes;
+    for (uint32_t k = 0; k < 8 * bytes; ++k)
+      of.one<M>(cellAt(shadow, granule + k), of.stamp(k * lanes, part), part);
+    return;
+  }
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     const uint32_t lane = uint32_t(std::countr_zero(rest));
-    const uint64_t granule = (access.address[lane] - shadow.base) / 4;
-    for (uint32_t k = 0; k < access.bytes / 4; ++k)
-      whole.one<Write>(cellAt(shadow.cells, granule + k), lane);
+    const Part part = narrowPart(of.access.address[lane], bytes);
+    of.one<M>(cellAt(shadow, (of.access.address[lane] - base) / 4), of.stamp(lane, part), part);
+  }
+}
+
+template <Mode M> void touchGlobal(GranuleAccess &of, uint32_t mask, bool dense, GlobalShadow &shadow) {
+  const uint32_t bytes = of.access.bytes;
+  if (bytes < 4)
+    return touchNarrow<M>(of, shadow.cells, shadow.base, mask, dense && mask == ~0u && !(of.access.address[0] & 3));
+  for (uint32_t rest = mask; rest; rest &= rest - 1) {
+    const uint32_t lane = uint32_t(std::countr_zero(rest));
+    const uint64_t granule = (of.access.address[lane] - shadow.base) / 4;
+    for (uint32_t k = 0; k < bytes / 4; ++k)
+      of.one<M>(cellAt(shadow.cells, granule + k), of.stamp(lane, Part::Whole), Part::Whole);
   }
 }
 
@@ -211,92 +301,96 @@ typedef Stamp Stamps __attribute__((vector_size(32)));
 
 VITRIFY_ALWAYS_INLINE bool all(const Stamps &mask) { return (mask[0] & mask[1] & mask[2] & mask[3]) != 0; }
 
-/// Four granules at once where all four are in order for the same reason. False: nothing was done.
-template <bool Write> VITRIFY_ALWAYS_INLINE bool touchFour(WholeAccess &whole, SharedShadow &shadow, uint64_t granule, Stamps now) {
+/// Four granules at once where all four are in order for the same reason. False: nothing was done. `joint`: the stamps are
+/// of one Part, of lanes that touch granules together.
+template <Mode M>
+VITRIFY_ALWAYS_INLINE bool touchFour(GranuleAccess &of, SharedShadow &shadow, uint64_t granule, Stamps now, bool joint) {
   Stamps last, first, second;
   std::memcpy(&last, &shadow.write[granule], 32);
   std::memcpy(&first, &shadow.read[granule], 32);
+  const Stamps atomic = Stamps{} + of.atomicBit;
   auto passes = [&](const Stamps &s, Stamp known) __attribute__((always_inline)) {
-    return Stamps(s == 0) | Stamps((s ^ now) >> 27 == 0) | Stamps((s & ~kLaneAndAtomic) == known);
+    return Stamps(s == 0) | Stamps((s ^ now) >> kLaneShift == 0) | Stamps((s & ~kPartLaneAtomic) == known) |
+           Stamps((s & atomic) != 0);
   };
-  Stamps inOrder = passes(last, whole.knownWrite), before = passes(first, whole.knownRead);
-  if constexpr (Write) {
+  Stamps inOrder = passes(last, of.knownWrite), before = passes(first, of.knownRead);
+  if constexpr (M != Mode::Read) {
     std::memcpy(&second, &shadow.read2[granule], 32);
-    if (!all(inOrder & before & passes(second, whole.knownRead)))
+    if (!all(inOrder & before & passes(second, of.knownRead)))
       return false;
     const Stamps none = {};
     std::memcpy(&shadow.write[granule], &now, 32);
-    std::memcpy(&shadow.read[granule], &none, 32);
-    std::memcpy(&shadow.read2[granule], &none, 32);
+    if constexpr (M == Mode::Write) {
+      std::memcpy(&shadow.read[granule], &none, 32);
+      std::memcpy(&shadow.read2[granule], &none, 32);
+    }
   } else {
     if (!all(inOrder))
       return false;
-    if (all(before | Stamps(first >> 32 == whole.finder.base >> 32)))
+    const Stamps mine = Stamps((joint ? first >> kLaneShift == now >> kLaneShift : first >> kWarpShift == of.finder.base >> kWarpShift));
+    if (all(before | mine))
       std::memcpy(&shadow.read[granule], &now, 32);
-    else if (all(Stamps((first & ~kLaneAndAtomic) == whole.knownNot)))
+    else if (all(Stamps((first & ~kPartLaneAtomic) == of.knownNot)))
       std::memcpy(&shadow.read2[granule], &now, 32);
     else
       return false;
   }
-  const uint32_t tag = whole.pc << 4 | 15, tags[4] = {tag, tag, tag, tag};
-  std::memcpy(Write ? &shadow.writePc[granule] : &shadow.readPc[granule], tags, 16);
+  const uint32_t pcs[4] = {of.pc, of.pc, of.pc, of.pc};
+  std::memcpy(M != Mode::Read ? &shadow.writePc[granule] : &shadow.readPc[granule], pcs, 16);
   return true;
 }
 
 /// `dense`: all lanes, one after the other.
-template <bool Write>
-VITRIFY_ALWAYS_INLINE void touchShared(WholeAccess &whole, SharedShadow &shadow, uint32_t mask, bool dense) {
-  const uint32_t count = whole.access.bytes / 4;
-  auto four = [&](uint64_t granule, uint32_t lane, uint32_t lanesPerChunk) __attribute__((always_inline)) {
-    Stamps lanes = Stamps{} + lane;
-    if (lanesPerChunk == 4)
-      lanes += Stamps{0, 1, 2, 3};
-    else if (lanesPerChunk == 2)
-      lanes += Stamps{0, 0, 1, 1};
-    Stamps now = whole.finder.base | lanes << 27;
-    if (touchFour<Write>(whole, shadow, granule, now)) [[likely]]
+template <Mode M>
+VITRIFY_ALWAYS_INLINE void touchShared(GranuleAccess &of, SharedShadow &shadow, uint32_t mask, bool dense) {
+  const uint32_t bytes = of.access.bytes, count = bytes / 4;
+  auto four = [&](uint64_t granule, Stamps lanes, Part part) __attribute__((always_inline)) {
+    const Stamps now = of.stamp(0, part) | lanes << kLaneShift;
+    if (touchFour<M>(of, shadow, granule, now, part != Part::Whole)) [[likely]]
       return;
     for (uint32_t k = 0; k < 4; ++k)
-      whole.one<Write>(cellAt(shadow, granule + k), lane + k * lanesPerChunk / 4);
+      of.one<M>(cellAt(shadow, granule + k), now[k], part);
   };
+  if (bytes < 4) {
+    if (!dense || (of.access.address[0] & 3))
+      return touchNarrow<M>(of, shadow, 0, mask, false);
+    const uint64_t granule = of.access.address[0] / 4;
+    const Stamp lanes = 4 / bytes;
+    for (uint32_t k = 0; k < 8 * bytes; k += 4)
+      four(granule + k, Stamps{0, lanes, 2 * lanes, 3 * lanes} + k * lanes, bytes == 2 ? Part::Halves : Part::Bytes);
+    return;
+  }
   if (dense && count < 4) {
-    const uint64_t granule = whole.access.address[0] / 4;
+    const uint64_t granule = of.access.address[0] / 4;
+    const Stamps step = count == 1 ? Stamps{0, 1, 2, 3} : Stamps{0, 0, 1, 1};
     for (uint32_t chunk = 0; chunk < 8 * count; ++chunk)
-      four(granule + 4 * chunk, 4 / count * chunk, 4 / count);
+      four(granule + 4 * chunk, step + 4 / count * chunk, Part::Whole);
     return;
   }
   for (uint32_t rest = mask; rest; rest &= rest - 1) {
     const uint32_t lane = uint32_t(std::countr_zero(rest));
-    const uint64_t granule = whole.access.address[lane] / 4;
+    const uint64_t granule = of.access.address[lane] / 4;
     if (count >= 4)
       for (uint32_t k = 0; k < count; k += 4)
-        four(granule + k, lane, 1);
+        four(granule + k, Stamps{} + lane, Part::Whole);
     else
       for (uint32_t k = 0; k < count; ++k)
-        whole.one<Write>(cellAt(shadow, granule + k), lane);
+        of.one<M>(cellAt(shadow, granule + k), of.stamp(lane, Part::Whole), Part::Whole);
   }
 }
 
-using TouchShared = void (*)(WholeAccess &, SharedShadow &, uint32_t mask, bool dense);
+using TouchShared = void (*)(GranuleAccess &, SharedShadow &, uint32_t mask, bool dense);
 
-template <bool Write> void touchSharedBase(WholeAccess &whole, SharedShadow &shadow, uint32_t mask, bool dense) {
-  touchShared<Write>(whole, shadow, mask, dense);
+template <Mode M> void touchSharedBase(GranuleAccess &of, SharedShadow &shadow, uint32_t mask, bool dense) {
+  touchShared<M>(of, shadow, mask, dense);
 }
-template <bool Write>
-__attribute__((target("avx2,bmi"))) void touchSharedWide(WholeAccess &whole, SharedShadow &shadow, uint32_t mask, bool dense) {
-  touchShared<Write>(whole, shadow, mask, dense);
+template <Mode M>
+__attribute__((target("avx2,bmi"))) void touchSharedWide(GranuleAccess &of, SharedShadow &shadow, uint32_t mask, bool dense) {
+  touchShared<M>(of, shadow, mask, dense);
 }
-template <bool Write> TouchShared chooseTouchShared() {
-  static const TouchShared chosen = chosenLevel() >= 1 ? &touchSharedWide<Write> : &touchSharedBase<Write>;
+template <Mode M> TouchShared chooseTouchShared() {
+  static const TouchShared chosen = chosenLevel() >= 1 ? &touchSharedWide<M> : &touchSharedBase<M>;
   return chosen;
-}
-
-/// Calls f(granule, mask of its bytes) for each granule of [first, end).
-template <class F> void eachGranule(uint64_t first, uint64_t end, F f) {
-  for (uint64_t granule = first / 4; granule * 4 < end; ++granule) {
-    uint64_t from = std::max(first, granule * 4), to = std::min(end, granule * 4 + 4);
-    f(granule, ((1u << (to - granule * 4)) - 1) & ~((1u << (from - granule * 4)) - 1));
-  }
 }
 
 /// Whether one of the granules has a copy under way.
@@ -314,10 +408,12 @@ bool anyPending(const SharedShadow &shadow, uint64_t first, uint64_t end) {
 }
 
 void markPending(const Warp &w, SharedShadow &shadow, uint32_t lane, uint32_t pc, const WarpAccess &access) {
-  for (uint64_t granule = access.address[lane] / 4, end = granule + access.bytes / 4; granule < end; ++granule) {
+  const uint64_t first = access.address[lane], end = first + access.bytes;
+  for (uint64_t granule = first / 4; granule * 4 < end; ++granule) {
     shadow.pending[granule] = static_cast<uint16_t>(w.id * 32 + lane + 1);
     shadow.pendingPc[granule] = pc;
   }
+  shadow.copies = true;
 }
 
 /// Whether two lanes have bytes in common; addresses are multiples of the size.
@@ -356,76 +452,71 @@ void reportPending(Warp &w, const Inst &i, uint32_t lane, SharedShadow &shadow, 
 
 } // namespace
 
-void raceGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access) {
+void raceGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, bool dense) {
   GlobalShadow &shadow = *w.grid->shadow;
   if (!shadow.cells)
     return;
   raceTakeReads(w);
-  bool atomic = access.access == Access::Atomic;
-  InstClass cls = w.program->infos[pcOf(w, i)].cls;
-  bool reads = access.access == Access::Read || (atomic && cls != InstClass::StoreGlobal);
-  bool writes = access.access == Access::Write || (atomic && cls != InstClass::LoadGlobal);
-  uint32_t pc = pcOf(w, i);
-  if (!atomic && !(access.bytes & 3)) {
-    // The lanes outside the range, of registered host memory, have no cells.
-    uint32_t tracked = 0;
-    for (uint32_t lane = 0; lane < 32; ++lane)
-      tracked |= uint32_t(access.address[lane] - shadow.base < shadow.span) << lane;
-    (writes ? touchGlobal<true> : touchGlobal<false>)(w, i, pc, mask & tracked, access, shadow);
-    return;
-  }
-  for (uint32_t rest = mask; rest; rest &= rest - 1) {
-    uint32_t lane = uint32_t(std::countr_zero(rest));
-    uint64_t address = access.address[lane];
-    if (address < shadow.base || address - shadow.base + access.bytes > shadow.span)
-      continue;
-    uint64_t first = address - shadow.base;
-    eachGranule(first, first + access.bytes, [&](uint64_t granule, uint32_t bytes) {
-      touch(w, i, pc, lane, cellAt(shadow.cells, granule), bytes, reads, writes, atomic, false, address, access.bytes);
-    });
-    if (atomic)
-      raceSync(w, i, address, false, reads, writes);
-  }
+  const bool atomic = access.access == Access::Atomic;
+  const uint32_t pc = pcOf(w, i);
+  const InstClass cls = w.program->infos[pc].cls;
+  const Mode mode = access.access == Access::Read || (atomic && cls == InstClass::LoadGlobal) ? Mode::Read
+                    : access.access == Access::Write || cls == InstClass::StoreGlobal         ? Mode::Write
+                                                                                              : Mode::Update;
+  // The lanes outside the range, of registered host memory, have no cells.
+  uint32_t tracked = 0;
+  for (uint32_t lane = 0; lane < 32; ++lane)
+    tracked |= uint32_t(access.address[lane] - shadow.base < shadow.span) << lane;
+  tracked &= mask;
+  GranuleAccess whole({w, i, access, pc, mode, atomic, false});
+  (mode == Mode::Read    ? touchGlobal<Mode::Read>
+   : mode == Mode::Write ? touchGlobal<Mode::Write>
+                         : touchGlobal<Mode::Update>)(whole, tracked, dense, shadow);
+  if (atomic)
+    raceSync(w, i, tracked, access, false, mode != Mode::Write, mode != Mode::Read);
 }
 
 void raceShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &access, bool dense) {
   raceTakeReads(w);
   SharedShadow &shadow = *w.cta->shadow;
-  bool atomic = access.access == Access::Atomic, copy = access.access == Access::AsyncCopy;
-  InstClass cls = w.program->infos[pcOf(w, i)].cls;
-  bool isMbarrier = cls == InstClass::Barrier || (cls == InstClass::AsyncCopy && atomic);
-  bool reads = access.access == Access::Read || (atomic && cls != InstClass::StoreShared);
-  bool writes = access.access == Access::Write || copy || (atomic && cls != InstClass::LoadShared);
-  uint32_t pc = pcOf(w, i);
+  const bool atomic = access.access == Access::Atomic, copy = access.access == Access::AsyncCopy;
+  const uint32_t pc = pcOf(w, i);
+  const InstClass cls = w.program->infos[pc].cls;
+  const bool isMbarrier = cls == InstClass::Barrier || (cls == InstClass::AsyncCopy && atomic);
+  const Mode mode = access.access == Access::Read || (atomic && cls == InstClass::LoadShared) ? Mode::Read
+                    : !atomic || cls == InstClass::StoreShared                                ? Mode::Write
+                                                                                              : Mode::Update;
+  GranuleAccess whole({w, i, access, pc, mode, atomic, true});
+  const auto touchLanes = mode == Mode::Read    ? chooseTouchShared<Mode::Read>()
+                          : mode == Mode::Write ? chooseTouchShared<Mode::Write>()
+                                                : chooseTouchShared<Mode::Update>();
   uint32_t pending = 0;
-  for (uint32_t rest = mask; rest; rest &= rest - 1) {
-    uint32_t lane = uint32_t(std::countr_zero(rest));
-    pending |= uint32_t(anyPending(shadow, access.address[lane], access.address[lane] + access.bytes)) << lane;
-  }
-  // Lanes of a copy may overlap, and the first makes the second's bytes pending: that case goes the long way.
-  if (!atomic && !pending && !(access.bytes & 3) && !(copy && overlapping(access, mask))) {
-    WholeAccess whole(w, i, access, pc, true);
-    (writes ? chooseTouchShared<true>() : chooseTouchShared<false>())(whole, shadow, mask, dense && mask == ~0u);
+  if (shadow.copies)
+    for (uint32_t rest = mask; rest; rest &= rest - 1) {
+      uint32_t lane = uint32_t(std::countr_zero(rest));
+      pending |= uint32_t(anyPending(shadow, access.address[lane], access.address[lane] + access.bytes)) << lane;
+    }
+  // Lanes of a copy may overlap, and the first makes the second's bytes pending: that case goes lane by lane.
+  if (!pending && !(copy && overlapping(access, mask))) {
+    touchLanes(whole, shadow, mask, dense && mask == ~0u);
     if (copy)
       for (uint32_t rest = mask; rest; rest &= rest - 1)
         markPending(w, shadow, uint32_t(std::countr_zero(rest)), pc, access);
-    return;
+  } else {
+    for (uint32_t rest = mask; rest; rest &= rest - 1) {
+      const uint32_t lane = uint32_t(std::countr_zero(rest));
+      const uint64_t first = access.address[lane];
+      for (uint64_t granule = first / 4; granule * 4 < first + access.bytes; ++granule)
+        if (shadow.pending[granule])
+          reportPending(w, i, lane, shadow, granule, first, access.bytes,
+                        copy ? "async copy" : mode != Mode::Read ? "write" : "read");
+      touchLanes(whole, shadow, 1u << lane, false);
+      if (copy)
+        markPending(w, shadow, lane, pc, access);
+    }
   }
-  for (uint32_t rest = mask; rest; rest &= rest - 1) {
-    uint32_t lane = uint32_t(std::countr_zero(rest));
-    uint64_t first = access.address[lane];
-    eachGranule(first, first + access.bytes, [&](uint64_t granule, uint32_t bytes) {
-      if (shadow.pending[granule])
-        reportPending(w, i, lane, shadow, granule, first, access.bytes, copy ? "async copy" : writes ? "write" : "read");
-      touch(w, i, pc, lane, cellAt(shadow, granule), bytes, reads, writes, atomic, true, first, access.bytes);
-      if (copy) {
-        shadow.pending[granule] = static_cast<uint16_t>(w.id * 32 + lane + 1);
-        shadow.pendingPc[granule] = pc;
-      }
-    });
-    if (atomic && !isMbarrier)
-      raceSync(w, i, first, true, reads, writes);
-  }
+  if (atomic && !isMbarrier)
+    raceSync(w, i, mask, access, true, mode != Mode::Write, mode != Mode::Read);
 }
 
 } // namespace vitrify::emulator

@@ -19,23 +19,34 @@ struct RaceState {
   Clocks pending;
   /// Variables read by the last access. What they pass on is taken when the warp does its next step: the check runs
   /// before the access itself, and a release may come in between.
-  struct Read {
-    uint64_t address;
+  struct Reads {
+    uint64_t address[32];
+    uint32_t count;
     bool shared, now;
   };
-  std::vector<Read> reads;
+  std::vector<Reads> reads;
 };
 
-inline constexpr uint32_t kClockMask = (1u << 26) - 1;
+/// The bytes of a granule that an access touched. Halves and Bytes are accesses of neighbouring lanes in one: the stamp's
+/// lane touched the first half (byte), the next lane the next.
+enum class Part : uint8_t { Whole, Low, High, Byte0, Byte1, Byte2, Byte3, Halves, Bytes };
 
-inline Stamp stampOf(const Warp &w, uint32_t lane, bool atomic) {
-  return Stamp(1) << 63 | (w.cta->index & 0x3ffffff) << 37 | Stamp(w.id) << 32 | Stamp(lane) << 27 | Stamp(atomic) << 26 |
-         (w.clock & kClockMask);
+inline constexpr uint32_t kClockMask = (1u << 24) - 1, kBlockMask = (1u << 24) - 1;
+inline constexpr Stamp kAtomicBit = Stamp(1) << 24;
+inline constexpr unsigned kLaneShift = 25, kPartShift = 30, kWarpShift = 34, kBlockShift = 39;
+/// All that tells accesses of one warp at one time apart.
+inline constexpr Stamp kPartLaneAtomic = (Stamp(1) << kWarpShift) - kAtomicBit;
+
+inline uint64_t blockOf(const Warp &w) { return w.cta->index & kBlockMask; }
+inline Stamp stampOf(const Warp &w, uint32_t lane, bool atomic, Part part = Part::Whole) {
+  return Stamp(1) << 63 | blockOf(w) << kBlockShift | Stamp(w.id) << kWarpShift | Stamp(part) << kPartShift |
+         Stamp(lane) << kLaneShift | (atomic ? kAtomicBit : 0) | (w.clock & kClockMask);
 }
-inline uint64_t blockOf(Stamp s) { return s >> 37 & 0x3ffffff; }
-inline uint32_t warpOf(Stamp s) { return s >> 32 & 31; }
-inline uint32_t laneOf(Stamp s) { return s >> 27 & 31; }
-inline bool atomicOf(Stamp s) { return s >> 26 & 1; }
+inline uint64_t blockOf(Stamp s) { return s >> kBlockShift & kBlockMask; }
+inline uint32_t warpOf(Stamp s) { return s >> kWarpShift & 31; }
+inline Part partOf(Stamp s) { return Part(s >> kPartShift & 15); }
+inline uint32_t laneOf(Stamp s) { return s >> kLaneShift & 31; }
+inline bool atomicOf(Stamp s) { return s & kAtomicBit; }
 inline uint32_t clockOf(Stamp s) { return s & kClockMask; }
 
 inline Stamp get(const Stamp &s) { return __atomic_load_n(&s, __ATOMIC_RELAXED); }

@@ -31,6 +31,13 @@ VITRIFY_INLINE void addresses(Warp &w, const Inst &i, WarpAccess &acc) {
   }
 }
 
+VITRIFY_INLINE bool contiguous(const WarpAccess &acc, u32 bytes) {
+  u64 first = acc.address[0], gap = 0;
+  for (u32 l = 0; l < 32; ++l)
+    gap |= acc.address[l] - (first + l * bytes);
+  return gap == 0;
+}
+
 VITRIFY_INLINE Extent extentOf(const WarpAccess &acc, u32 m) {
   typedef u64 V8 __attribute__((vector_size(64)));
   V8 low = V8{} - 1, high = {}, bits = {}, gap = {};

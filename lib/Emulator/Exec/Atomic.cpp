@@ -30,6 +30,32 @@ template <class T, bool Host, class F> VITRIFY_INLINE T update(u8 *p, F f) {
   }
 }
 
+/// Words of several lanes at once: 16 bytes where the level has them.
+#if defined(VITRIFY_ISA_V3) || defined(VITRIFY_ISA_V4)
+struct Chunk {
+  u64 words[2];
+};
+template <class F> VITRIFY_INLINE Chunk updateChunk(u8 *p, F f) {
+  typedef unsigned __int128 Whole;
+  Chunk seen = {{__atomic_load_n(reinterpret_cast<u64 *>(p), __ATOMIC_RELAXED),
+                 __atomic_load_n(reinterpret_cast<u64 *>(p) + 1, __ATOMIC_RELAXED)}};
+  while (true) {
+    const Whole old = std::bit_cast<Whole>(seen), now = std::bit_cast<Whole>(f(seen));
+    const Whole was = __sync_val_compare_and_swap(reinterpret_cast<Whole *>(p), old, now);
+    if (was == old)
+      return seen;
+    seen = std::bit_cast<Chunk>(was);
+  }
+}
+#else
+struct Chunk {
+  u64 words[1];
+};
+template <class F> VITRIFY_INLINE Chunk updateChunk(u8 *p, F f) {
+  return {{update<u64, true>(p, [&](u64 word) { return f(Chunk{{word}}).words[0]; })}};
+}
+#endif
+
 constexpr auto addF32 = [](u32 a, u32 b) -> u32 {
   return std::bit_cast<u32>(canon(std::bit_cast<float>(a) + std::bit_cast<float>(b)));
 };
@@ -40,6 +66,13 @@ constexpr auto addF32Flushing = [](u32 a, u32 b) -> u32 {
 template <auto F, Area A> constexpr auto inArea = F;
 template <> constexpr auto inArea<addF32, Area::Global> = addF32Flushing;
 
+VITRIFY_INLINE bool oneAddress(const WarpAccess &acc, u32 m) {
+  u64 first = acc.address[std::countr_zero(m)], gap = 0;
+  for (u32 l = 0; l < 32; ++l)
+    gap |= (m >> l & 1) ? acc.address[l] ^ first : 0;
+  return gap == 0;
+}
+
 template <Area S, class T, auto F> void atom(Warp &w, const Inst &i, u32 m) {
   WarpAccess acc;
   acc.access = Access::Atomic;
@@ -47,20 +80,62 @@ template <Area S, class T, auto F> void atom(Warp &w, const Inst &i, u32 m) {
   addresses(w, i, acc);
   const u32 *rows = w.program->lists.data() + i.list;
   access<S>(w, i, m, acc, [&]<Area A>(u32 ok) {
+    auto apply = [&](u32 l, u32 k, T value) -> T {
+      T b = R<T>(w, rows[i.count + k])[l];
+      if constexpr (requires(T x) { F(x, x, x); })
+        return F(value, b, R<T>(w, rows[2 * i.count + k])[l]);
+      else
+        return inArea<F, A>(value, b);
+    };
+    if (i.count == 1) {
+      // Lanes that meet in one place, and lanes in a row, take few transactions: an order of the lanes is as good as another.
+      T old[32];
+      bool done = false;
+      if (A == Area::Global && oneAddress(acc, ok)) {
+        update<T, true>(pointer<A>(w, 0, acc.address[std::countr_zero(ok)]), [&](T value) -> T {
+          for (u32 rest = ok; rest; rest &= rest - 1) {
+            u32 l = std::countr_zero(rest);
+            old[l] = value;
+            value = apply(l, 0, value);
+          }
+          return value;
+        });
+        done = true;
+      } else if (ok == ~0u && contiguous(acc, sizeof(T)) && (A == Area::Shared || !(acc.address[0] % sizeof(Chunk)))) {
+        u8 *p = pointer<A>(w, 0, acc.address[0]);
+        if constexpr (A == Area::Shared) {
+          alignas(64) T now[32];
+          __builtin_memcpy(old, p, sizeof old);
+          for (u32 l = 0; l < 32; ++l)
+            now[l] = apply(l, 0, old[l]);
+          __builtin_memcpy(p, now, sizeof now);
+        } else {
+          constexpr u32 n = sizeof(Chunk) / sizeof(T);
+          for (u32 l = 0; l < 32; l += n) {
+            Chunk was = updateChunk(p + l * sizeof(T), [&](Chunk chunk) {
+              T part[n];
+              __builtin_memcpy(part, &chunk, sizeof chunk);
+              for (u32 x = 0; x < n; ++x)
+                part[x] = apply(l + x, 0, part[x]);
+              __builtin_memcpy(&chunk, part, sizeof chunk);
+              return chunk;
+            });
+            __builtin_memcpy(old + l, &was, sizeof was);
+          }
+        }
+        done = true;
+      }
+      if (done) {
+        if (rows[0] != ~0u)
+          put<T>(w, rows[0], ok, [&](u32 l) { return old[l]; });
+        return;
+      }
+    }
     for (u32 rest = ok; rest; rest &= rest - 1) {
       u32 l = std::countr_zero(rest);
       u8 *p = pointer<A>(w, l, acc.address[l]);
       for (u32 k = 0; k < i.count; ++k) {
-        T b = R<T>(w, rows[i.count + k])[l];
-        T c = T();
-        if constexpr (requires { F(b, b, c); })
-          c = R<T>(w, rows[2 * i.count + k])[l];
-        T old = update<T, A == Area::Global>(p + k * sizeof(T), [&](T value) -> T {
-          if constexpr (requires { F(b, b, c); })
-            return F(value, b, c);
-          else
-            return inArea<F, A>(value, b);
-        });
+        T old = update<T, A == Area::Global>(p + k * sizeof(T), [&](T value) -> T { return apply(l, k, value); });
         if (rows[k] != ~0u)
           R<T>(w, rows[k])[l] = old;
       }

@@ -36,13 +36,6 @@ template <class E> VITRIFY_INLINE void writeElement(u8 *p, E v, bool ordered) {
   __builtin_memcpy(p, &v, sizeof(E));
 }
 
-VITRIFY_INLINE bool contiguous(const WarpAccess &acc, u32 bytes) {
-  u64 first = acc.address[0], gap = 0;
-  for (u32 l = 0; l < 32; ++l)
-    gap |= acc.address[l] - (first + l * bytes);
-  return gap == 0;
-}
-
 template <Area S, class E, class Row> void load(Warp &w, const Inst &i, u32 m) {
   WarpAccess acc;
   acc.access = i.order == Order::Weak ? Access::Read : Access::Atomic;

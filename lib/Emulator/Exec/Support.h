@@ -58,11 +58,11 @@ VITRIFY_DECLARE_FAMILIES(v4)
 #define VITRIFY_PRAGMA(x) _Pragma(#x)
 #if defined(__clang__) && defined(__x86_64__) && defined(VITRIFY_ISA_V4)
 #define VITRIFY_ISA_BEGIN                                                                                              \
-  VITRIFY_PRAGMA(clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt"))), apply_to = function))
+  VITRIFY_PRAGMA(clang attribute push(__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512cd,avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt,cx16"))), apply_to = function))
 #define VITRIFY_ISA_END VITRIFY_PRAGMA(clang attribute pop)
 #elif defined(__clang__) && defined(__x86_64__) && defined(VITRIFY_ISA_V3)
 #define VITRIFY_ISA_BEGIN                                                                                              \
-  VITRIFY_PRAGMA(clang attribute push(__attribute__((target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt"))), apply_to = function))
+  VITRIFY_PRAGMA(clang attribute push(__attribute__((target("avx2,fma,f16c,bmi,bmi2,lzcnt,popcnt,cx16"))), apply_to = function))
 #define VITRIFY_ISA_END VITRIFY_PRAGMA(clang attribute pop)
 #else
 #define VITRIFY_ISA_BEGIN
