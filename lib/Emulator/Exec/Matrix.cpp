@@ -54,13 +54,17 @@ template <MatrixType T> VITRIFY_INLINE void fillA(Warp &w, const u32 *rows, u32 
   }
 }
 
+/// Of a fragment of B, the words of q and of q + 1: z[q / 2] has the 8 columns of both.
+VITRIFY_INLINE void spreadB(const V32u &bits, V16u (&z)[2]) {
+  z[0] = __builtin_shufflevector(bits, bits, 0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29);
+  z[1] = __builtin_shufflevector(bits, bits, 2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31);
+}
+
 template <MatrixType T> VITRIFY_INLINE void fillB(Warp &w, const u32 *rows, u32 count, Tile &t, Seen &seen) {
   constexpr u32 per = T == MatrixType::E4M3 || T == MatrixType::E5M2 ? 4 : T == MatrixType::TF32 ? 1 : 2;
   for (u32 r = 0; r < count; ++r) {
-    V32u bits = loadV<V32u>(R<u32>(w, rows[r]));
-    // The words of q and of q + 1.
-    V16u z[2] = {__builtin_shufflevector(bits, bits, 0, 4, 8, 12, 16, 20, 24, 28, 1, 5, 9, 13, 17, 21, 25, 29),
-                 __builtin_shufflevector(bits, bits, 2, 6, 10, 14, 18, 22, 26, 30, 3, 7, 11, 15, 19, 23, 27, 31)};
+    V16u z[2];
+    spreadB(loadV<V32u>(R<u32>(w, rows[r])), z);
     for (u32 q = 0; q < 4; q += 2)
       for (u32 e = 0; e < per; ++e) {
         u32 k = per * (q + 4 * r) + e;
@@ -130,63 +134,96 @@ void mmaFloat(Warp &w, const Inst &i, u32 m) {
   }
 }
 
-VITRIFY_INLINE s32 byteOf(u32 bits, u32 e, MatrixType type) {
-  u32 v = bits >> (8 * e) & 0xff;
-  return type == MatrixType::S8 ? s32(s8(v)) : s32(v);
+/// Bytes of a plane's words as floats: their products and the sums of 32 of them are integers below 2^24, so exact.
+template <bool Signed> VITRIFY_INLINE V16f bytesOf(const V16u &bits, u32 e) {
+  return Signed ? __builtin_convertvector(V16i(bits << (24 - 8 * e)) >> 24, V16f)
+                : __builtin_convertvector(V16i(bits >> (8 * e) & 0xff), V16f);
+}
+
+template <bool Signed> VITRIFY_INLINE void fillBytesA(Warp &w, const u32 *rows, const MmaShape &s, Tile &t) {
+  const u32 step = s.m == 16 ? 2 : 1; // registers of one block of 16 k: rows g, and g + 8
+  for (u32 r = 0; r < s.aRegs; r += step) {
+    V16u z[4];
+    spread(loadV<V32u>(R<u32>(w, rows[r])), s.m == 16 ? loadV<V32u>(R<u32>(w, rows[r + 1])) : V32u{}, z);
+    for (u32 q = 0; q < 4; ++q)
+      for (u32 e = 0; e < 4; ++e)
+        storeV(t.a[4 * (q + 4 * (r / step)) + e], bytesOf<Signed>(z[q], e));
+  }
+}
+
+template <bool Signed> VITRIFY_INLINE void fillBytesB(Warp &w, const u32 *rows, u32 count, Tile &t) {
+  for (u32 r = 0; r < count; ++r) {
+    V16u z[2];
+    spreadB(loadV<V32u>(R<u32>(w, rows[r])), z);
+    for (u32 q = 0; q < 4; q += 2)
+      for (u32 e = 0; e < 4; ++e) {
+        V16f value = bytesOf<Signed>(z[q / 2], e);
+        u32 k = 4 * (q + 4 * r) + e;
+        __builtin_memcpy(t.b[k], &value, 32);
+        __builtin_memcpy(t.b[k + 4], reinterpret_cast<const char *>(&value) + 32, 32);
+      }
+  }
 }
 
 void mmaInt(Warp &w, const Inst &i, u32 m) {
   MmaShape s = MmaShape::unpack(i.imm);
   const u32 *rows = w.program->lists.data() + i.list;
   const u32 *ra = rows + s.dRegs, *rb = ra + s.aRegs, *rc = rb + s.bRegs;
-  s32 a[16][32] = {}, b[32][8] = {};
-  for (u32 l = 0; l < 32; ++l)
-    for (u32 e = 0; e < 4; ++e) {
-      u32 g = l >> 2, q = l & 3;
-      for (u32 r = 0; r < s.aRegs; ++r) {
-        u32 row = s.m == 16 ? g + 8 * (r & 1) : g, k = 4 * q + e + 16 * (s.m == 16 ? r >> 1 : r);
-        a[row][k] = byteOf(R<u32>(w, ra[r])[l], e, s.a);
-      }
-      for (u32 r = 0; r < s.bRegs; ++r)
-        b[4 * q + e + 16 * r][g] = byteOf(R<u32>(w, rb[r])[l], e, s.b);
-    }
-  s32 result[32][4];
-  for (u32 l = 0; l < 32; ++l)
-    for (u32 r = 0; r < s.dRegs; ++r) {
-      u32 row = (l >> 2) + 8 * (r >> 1), column = (l & 3) * 2 + (r & 1);
-      s64 sum = R<s32>(w, rc[r])[l];
-      for (u32 k = 0; k < s.k; ++k)
-        sum += s64(a[row][k]) * b[k][column];
-      if (s.satfinite)
-        sum = sum > INT32_MAX ? INT32_MAX : sum < INT32_MIN ? INT32_MIN : sum;
-      result[l][r] = s32(u32(u64(sum)));
-    }
-  for (u32 r = 0; r < s.dRegs; ++r)
-    putEach<s32>(w, rows[r], m, [&](u32 l) { return result[l][r]; });
+  Tile t;
+  s.a == MatrixType::S8 ? fillBytesA<true>(w, ra, s, t) : fillBytesA<false>(w, ra, s, t);
+  s.b == MatrixType::S8 ? fillBytesB<true>(w, rb, s.bRegs, t) : fillBytesB<false>(w, rb, s.bRegs, t);
+  for (u32 p = 0; p < 2; ++p) {
+    // Columns 2 q + p; rows 8 to 15 are in a register of their own.
+    V16u z[4];
+    spread(loadV<V32u>(R<u32>(w, rc[p])), s.m == 16 ? loadV<V32u>(R<u32>(w, rc[p + 2])) : V32u{}, z);
+    for (u32 q = 0; q < 4; ++q)
+      z[q] = V16u(addInt(s, intColumn(t, 2 * q + p, s.k), V16i(z[q])));
+    storeRow(w, rows[p], m, gather<0>(z));
+    if (s.m == 16)
+      storeRow(w, rows[p + 2], m, gather<1>(z));
+  }
+}
+
+/// Of a fragment of doubles, a register a lane: z[q] holds that of lane 4 r + q for r = 0..7.
+VITRIFY_INLINE void spreadDouble(const double *x, V8d (&z)[4]) {
+  for (u32 q = 0; q < 4; ++q)
+    for (u32 r = 0; r < 8; ++r)
+      z[q][r] = x[4 * r + q];
 }
 
 void mmaDouble(Warp &w, const Inst &i, u32 m) {
   MmaShape s = MmaShape::unpack(i.imm);
   const u32 *rows = w.program->lists.data() + i.list;
   const u32 *ra = rows + s.dRegs, *rb = ra + s.aRegs, *rc = rb + s.bRegs;
-  double a[16][16] = {}, b[16][8] = {};
-  for (u32 l = 0; l < 32; ++l) {
-    for (u32 r = 0; r < s.aRegs; ++r)
-      a[s.m == 16 ? (l >> 2) + 8 * (r & 1) : l >> 2][(l & 3) + 4 * (s.m == 16 ? r >> 1 : r)] = R<double>(w, ra[r])[l];
-    for (u32 r = 0; r < s.bRegs; ++r)
-      b[(l & 3) + 4 * r][l >> 2] = R<double>(w, rb[r])[l];
+  const u32 halves = s.m / 8;
+  V8d a[16][2], b[16], c[2][4], out[2][2][4];
+  for (u32 r = 0; r < s.aRegs; ++r) {
+    V8d z[4];
+    spreadDouble(R<double>(w, ra[r]), z);
+    for (u32 q = 0; q < 4; ++q)
+      a[q + 4 * (r / halves)][r % halves] = z[q];
   }
-  double result[32][4];
-  for (u32 l = 0; l < 32; ++l)
-    for (u32 r = 0; r < s.dRegs; ++r) {
-      u32 row = (l >> 2) + 8 * (r >> 1), column = (l & 3) * 2 + (r & 1);
-      double sum = R<double>(w, rc[r])[l];
-      for (u32 k = 0; k < s.k; ++k)
-        sum = __builtin_fma(a[row][k], b[k][column], sum);
-      result[l][r] = sum;
-    }
-  for (u32 r = 0; r < s.dRegs; ++r)
-    putEach<double>(w, rows[r], m, [&](u32 l) { return result[l][r]; });
+  for (u32 r = 0; r < s.bRegs; ++r) {
+    V8d z[4];
+    spreadDouble(R<double>(w, rb[r]), z);
+    for (u32 q = 0; q < 4; ++q)
+      b[q + 4 * r] = z[q];
+  }
+  for (u32 half = 0; half < halves; ++half) {
+    spreadDouble(R<double>(w, rc[2 * half]), c[0]);
+    spreadDouble(R<double>(w, rc[2 * half + 1]), c[1]);
+    // A column of 8 rows is a vector; the products of a row and a column are added one after the other, in order of k.
+    for (u32 p = 0; p < 2; ++p)
+      for (u32 q = 0; q < 4; ++q) {
+        V8d sum = c[p][q];
+        for (u32 k = 0; k < s.k; ++k)
+          sum = __builtin_elementwise_fma(a[k][half], V8d{} + b[k][2 * q + p], sum);
+        out[half][p][q] = sum;
+      }
+  }
+  for (u32 half = 0; half < halves; ++half)
+    for (u32 p = 0; p < 2; ++p)
+      put<double>(w, rows[2 * half + p], m, [&](u32 l) { return out[half][p][l & 3][l >> 2]; });
 }
 
 constexpr OpEntry kOps[] = {{"mma.float", &mmaFloat}, {"mma.int", &mmaInt}, {"mma.f64", &mmaDouble}};

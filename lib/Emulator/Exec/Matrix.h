@@ -18,6 +18,7 @@ typedef float V16f __attribute__((vector_size(64)));
 typedef s32 V16i __attribute__((vector_size(64)));
 typedef u32 V16u __attribute__((vector_size(64)));
 typedef u32 V32u __attribute__((vector_size(128)));
+typedef double V8d __attribute__((vector_size(64)));
 typedef double V16d __attribute__((vector_size(128)));
 typedef s64 V16l __attribute__((vector_size(128)));
 typedef u64 V16ul __attribute__((vector_size(128)));
@@ -94,6 +95,23 @@ VITRIFY_INLINE void judge(Tile &t, const Seen &a, const Seen &b) {
   // Exact products of floats and their scaled values stay within float: 2^-90 and 2^120 leave room for 24 bits.
   t.extreme = __builtin_reduce_max(a.high) + __builtin_reduce_max(b.high) > 120 ||
               __builtin_reduce_min(a.low) + __builtin_reduce_min(b.low) < -90;
+}
+
+/// The products of column n of a tile of integers, added up: exact while they stay below 2^24.
+VITRIFY_INLINE V16i intColumn(const Tile &t, u32 n, u32 k) {
+  V16f even = {}, odd = {};
+  for (u32 x = 0; x < k; x += 2) {
+    even += loadV<V16f>(t.a[x]) * t.b[x][n];
+    odd += loadV<V16f>(t.a[x + 1]) * t.b[x + 1][n];
+  }
+  return __builtin_convertvector(even + odd, V16i);
+}
+/// sum + c, wrapping or at the limits of s32.
+VITRIFY_INLINE V16i addInt(const MmaShape &s, V16i sum, V16i c) {
+  V16i r = V16i(V16u(sum) + V16u(c));
+  if (s.satfinite)
+    r = ((c ^ r) & (sum ^ r)) < 0 ? (c >> 31) ^ INT32_MAX : r;
+  return r;
 }
 
 /// out = a b + c over `k` products, by the chip's rule for the operand type (or plain f32 multiply-adds). With `half`

@@ -113,10 +113,43 @@ template <Area S, bool Store> void wmmaMove(Warp &w, const Inst &i, u32 m) {
   }
 }
 
-VITRIFY_INLINE u32 fragment(Warp &w, const u32 *rows, u32 at, u32 each, u32 bytes) {
-  u32 l = at / each, e = at % each, perReg = 4 / bytes;
-  u32 v = R<u32>(w, rows[e / perReg])[l] >> (8 * bytes * (e % perReg));
-  return bytes == 4 ? v : v & ((1u << (8 * bytes)) - 1);
+/// A fragment's elements of sizeof(T) bytes in order: each lane holds `words` registers of them.
+template <class T> VITRIFY_INLINE void flatten(Warp &w, const u32 *rows, u32 words, T *out) {
+  u32 *flat = reinterpret_cast<u32 *>(out);
+  for (u32 r = 0; r < words; ++r) {
+    const u32 *reg = R<u32>(w, rows[r]);
+    for (u32 l = 0; l < 32; ++l)
+      flat[l * words + r] = reg[l];
+  }
+}
+
+/// The bits of 16 elements, `step` apart.
+template <u32 Count, class T> VITRIFY_INLINE V16u strided(const T *p, u32 step) {
+  alignas(64) u32 bits[16] = {};
+  for (u32 x = 0; x < Count; ++x)
+    bits[x] = u32(p[x * step]);
+  return loadV<V16u>(bits);
+}
+
+/// Planes of the fragments a (M x K) and b (K x N), each in rows.
+template <MatrixType T, class E>
+VITRIFY_INLINE void planeA(Tile &t, const E *a, u32 rowsLeft, u32 K, Seen &seen) {
+  for (u32 k = 0; k < K; ++k) {
+    V16f value;
+    V16i exponent;
+    decode<T>(rowsLeft >= 16 ? strided<16>(a + k, K) : strided<8>(a + k, K), value, exponent, seen);
+    storeV(t.a[k], value);
+    storeV(t.ea[k], exponent);
+  }
+}
+template <MatrixType T, class E> VITRIFY_INLINE void planeB(Tile &t, const E *b, u32 N, u32 K, Seen &seen) {
+  for (u32 k = 0; k < K; ++k) {
+    V16f value;
+    V16i exponent;
+    decode<T>(strided<8>(b + k * N, 1), value, exponent, seen);
+    __builtin_memcpy(t.b[k], &value, 32);
+    __builtin_memcpy(t.eb[k], &exponent, 32);
+  }
 }
 
 /// .satfinite: the largest finite number in place of an infinity, +0 in place of NaN.
@@ -127,74 +160,83 @@ VITRIFY_INLINE u32 finishFloat(float v, const MmaShape &s) {
   return s.halfD ? floatToHalf(v) : std::bit_cast<u32>(canon(v));
 }
 
+/// d of M x N words from the flat fragments of bytes a and b and the words c.
+VITRIFY_INLINE void wmmaInt(const MmaShape &s, const u8 *a, const u8 *b, const u32 *c, u32 *out) {
+  auto value = [](MatrixType type, u8 x) { return type == MatrixType::S8 ? float(s8(x)) : float(x); };
+  Tile t;
+  for (u32 m0 = 0; m0 < s.m; m0 += 16) {
+    for (u32 k = 0; k < s.k; ++k)
+      for (u32 r = 0; r < 16; ++r)
+        t.a[k][r] = m0 + r < s.m ? value(s.a, a[(m0 + r) * s.k + k]) : 0.0f;
+    for (u32 n0 = 0; n0 < s.n; n0 += 8) {
+      for (u32 k = 0; k < s.k; ++k)
+        for (u32 n = 0; n < 8; ++n)
+          t.b[k][n] = value(s.b, b[k * s.n + n0 + n]);
+      for (u32 n = 0; n < 8; ++n) {
+        alignas(64) s32 column[16] = {};
+        for (u32 r = 0; r < 16 && m0 + r < s.m; ++r)
+          column[r] = s32(c[(m0 + r) * s.n + n0 + n]);
+        storeV(column, addInt(s, intColumn(t, n, s.k), loadV<V16i>(column)));
+        for (u32 r = 0; r < 16 && m0 + r < s.m; ++r)
+          out[(m0 + r) * s.n + n0 + n] = u32(column[r]);
+      }
+    }
+  }
+}
+
+template <MatrixType T, class E, class C>
+VITRIFY_INLINE void wmmaFloat(const Warp &w, const MmaShape &s, const E *a, const E *b, const C *c, u32 *out) {
+  const u32 M = s.m, N = s.n, K = s.k;
+  Tile t;
+  for (u32 m0 = 0; m0 < M; m0 += 16) {
+    Seen seenA;
+    planeA<T>(t, a + m0 * K, M - m0, K, seenA);
+    for (u32 n0 = 0; n0 < N; n0 += 8) {
+      Seen seenB;
+      planeB<T>(t, b + n0, N, K, seenB);
+      judge(t, seenA, seenB);
+      for (u32 r = 0; r < 16; ++r)
+        for (u32 n = 0; n < 8; ++n)
+          if constexpr (sizeof(C) == 2)
+            t.c[n][r] = m0 + r < M ? halfToFloat(c[(m0 + r) * N + n0 + n]) : 0.0f;
+          else
+            t.c[n][r] = m0 + r < M ? std::bit_cast<float>(c[(m0 + r) * N + n0 + n]) : 0.0f;
+      alignas(64) float result[8][16];
+      sumTile(w, t, K, s.a, s.halfD, result);
+      for (u32 r = 0; r < 16 && m0 + r < M; ++r)
+        for (u32 n = 0; n < 8; ++n)
+          out[(m0 + r) * N + n0 + n] = finishFloat(result[n][r], s);
+    }
+  }
+}
+
 void wmmaMma(Warp &w, const Inst &i, u32 m) {
   MmaShape s = MmaShape::unpack(i.imm);
   const u32 *rows = w.program->lists.data() + i.list;
   const u32 *ra = rows + s.dRegs, *rb = ra + s.aRegs, *rc = rb + s.bRegs;
-  u32 M = s.m, N = s.n, K = s.k, perA = M * K / 32, perB = K * N / 32, perC = M * N / 32;
-  alignas(64) static thread_local u32 out[1024];
-  if (s.a == MatrixType::S8 || s.a == MatrixType::U8) {
-    for (u32 at = 0; at < M * N; ++at) {
-      s64 sum = s32(fragment(w, rc, at, perC, 4));
-      for (u32 k = 0; k < K; ++k) {
-        u32 x = fragment(w, ra, at / N * K + k, perA, 1), y = fragment(w, rb, k * N + at % N, perB, 1);
-        sum += s64(s.a == MatrixType::S8 ? s32(s8(x)) : s32(x)) * (s.b == MatrixType::S8 ? s32(s8(y)) : s32(y));
-      }
-      if (s.satfinite)
-        sum = sum > INT32_MAX ? INT32_MAX : sum < INT32_MIN ? INT32_MIN : sum;
-      out[at] = u32(u64(sum));
-    }
-  } else {
-    u32 bytes = s.a == MatrixType::TF32 ? 4 : 2;
-    for (u32 m0 = 0; m0 < M; m0 += 16)
-      for (u32 n0 = 0; n0 < N; n0 += 8) {
-        Tile t;
-        Seen seenA, seenB;
-        withType(s.a, [&]<MatrixType T>() {
-          for (u32 k = 0; k < K; ++k) {
-            V16u bits = {};
-            V16f value;
-            V16i exponent;
-            for (u32 r = 0; r < 16 && m0 + r < M; ++r)
-              bits[r] = fragment(w, ra, (m0 + r) * K + k, perA, bytes);
-            decode<T>(bits, value, exponent, seenA);
-            storeV(t.a[k], value);
-            storeV(t.ea[k], exponent);
-            bits = V16u{};
-            for (u32 c = 0; c < 8; ++c)
-              bits[c] = fragment(w, rb, k * N + n0 + c, perB, bytes);
-            decode<T>(bits, value, exponent, seenB);
-            __builtin_memcpy(t.b[k], &value, 32);
-            __builtin_memcpy(t.eb[k], &exponent, 32);
-          }
-        });
-        judge(t, seenA, seenB);
-        for (u32 r = 0; r < 16; ++r)
-          for (u32 c = 0; c < 8; ++c) {
-            u32 at = (m0 + r) * N + n0 + c;
-            t.c[c][r] = m0 + r >= M ? 0
-                        : s.halfC   ? halfToFloat(u16(fragment(w, rc, at, perC, 2)))
-                                    : std::bit_cast<float>(fragment(w, rc, at, perC, 4));
-          }
-        float result[8][16];
-        sumTile(w, t, K, s.a, s.halfD, result);
-        for (u32 r = 0; r < 16 && m0 + r < M; ++r)
-          for (u32 c = 0; c < 8; ++c)
-            out[(m0 + r) * N + n0 + c] = finishFloat(result[c][r], s);
-      }
+  // The element at `at` of a matrix of n x 32 elements is in lane at / n: the registers' elements in order are the matrix.
+  alignas(64) u32 a[256], b[256], c[256], out[256];
+  flatten(w, rc, s.cRegs, c);
+  const u32 bytes = s.a == MatrixType::TF32 ? 4 : s.a == MatrixType::S8 || s.a == MatrixType::U8 ? 1 : 2;
+  flatten(w, ra, s.m * s.k * bytes / 128, a);
+  flatten(w, rb, s.k * s.n * bytes / 128, b);
+  auto floats = [&]<MatrixType T, class E>(const E *x, const E *y) {
+    s.halfC ? wmmaFloat<T>(w, s, x, y, reinterpret_cast<const u16 *>(c), out) : wmmaFloat<T>(w, s, x, y, c, out);
+  };
+  const u16 *a16 = reinterpret_cast<const u16 *>(a), *b16 = reinterpret_cast<const u16 *>(b);
+  switch (s.a) {
+  case MatrixType::S8:
+  case MatrixType::U8: wmmaInt(s, reinterpret_cast<const u8 *>(a), reinterpret_cast<const u8 *>(b), c, out); break;
+  case MatrixType::TF32: floats.operator()<MatrixType::TF32>(a, b); break;
+  case MatrixType::BF16: floats.operator()<MatrixType::BF16>(a16, b16); break;
+  default: floats.operator()<MatrixType::F16>(a16, b16); break;
   }
-  for (u32 rest = m; rest; rest &= rest - 1) {
-    u32 l = std::countr_zero(rest);
-    for (u32 e = 0; e < perC; ++e) {
-      u32 v = out[l * perC + e];
-      if (s.halfD) {
-        u32 &reg = R<u32>(w, rows[e / 2])[l];
-        reg = e % 2 ? (reg & 0xffff) | v << 16 : (reg & 0xffff0000u) | v;
-      } else {
-        R<u32>(w, rows[e])[l] = v;
-      }
-    }
-  }
+  const u32 each = u32(s.m) * s.n / 32;
+  for (u32 e = 0; e < each; e += s.halfD ? 2 : 1)
+    put<u32>(w, rows[s.halfD ? e / 2 : e], m, [&](u32 l) {
+      const u32 *v = out + l * each + e;
+      return s.halfD ? v[0] | v[1] << 16 : v[0];
+    });
 }
 
 void wmmaDouble(Warp &w, const Inst &i, u32 m) {
