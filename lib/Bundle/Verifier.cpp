@@ -151,6 +151,7 @@ Status BundleWeights::verifyChunks(const MappedFile &file, uint64_t begin, uint6
       continue;
     uint64_t at = chunk * chunkBytes;
     std::span<const std::byte> bytes = file.bytes().subspan(at, std::min(chunkBytes, file.size() - at));
+    VITRIFY_RETURN_IF_ERROR(file.populate(at, bytes.size()));
     if (sha256(bytes) != digests[chunk]) {
       std::string tensor;
       for (const TensorInfo &info : tensors.tensors())

@@ -59,20 +59,43 @@ StatusOr<MappedFile> MappedFile::open(const std::string &path, bool followLinks)
 
 Status MappedFile::read(uint64_t offset, std::span<std::byte> out) const { return readFully(fd, offset, out, name); }
 
-/// Applies advice to whole pages inside (release) or around (prefetch) a range.
-static void advise(const std::byte *data, uint64_t length, uint64_t offset, uint64_t bytes, int advice, bool inside) {
+/// Applies advice to whole pages inside (release) or around (prefetch) a range; what madvise said.
+static int advise(const std::byte *data, uint64_t length, uint64_t offset, uint64_t bytes, int advice, bool inside) {
   if (!data || offset >= length)
-    return;
+    return 0;
   uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
   uint64_t end = std::min(length, offset + std::min(bytes, length - offset));
   uint64_t first = inside ? (offset + page - 1) / page * page : offset / page * page;
   uint64_t last = inside && end != length ? end / page * page : end;
-  if (first < last)
-    madvise(const_cast<std::byte *>(data) + first, last - first, advice);
+  return first < last ? madvise(const_cast<std::byte *>(data) + first, last - first, advice) : 0;
 }
 
 void MappedFile::prefetch(uint64_t offset, uint64_t bytes) const {
   advise(data, length, offset, bytes, MADV_WILLNEED, /*inside=*/false);
+}
+
+Status MappedFile::populate(uint64_t offset, uint64_t bytes) const {
+#ifdef MADV_POPULATE_READ
+  int result;
+  do
+    result = advise(data, length, offset, bytes, MADV_POPULATE_READ, /*inside=*/false);
+  while (result != 0 && (errno == EINTR || errno == EAGAIN));
+  const int why = result == 0 ? 0 : errno;
+#else
+  const int why = 0;
+#endif
+  struct stat info;
+  if (fstat(fd, &info) != 0)
+    return fileError("inspect", name);
+  if (uint64_t(info.st_size) < length)
+    return dataLoss("'" + name + "' was cut to " + std::to_string(info.st_size) + " bytes while it was in use, from " +
+                    std::to_string(length));
+  if (why == EFAULT || why == EHWPOISON)
+    return dataLoss("bytes " + std::to_string(offset) + " to " + std::to_string(offset + bytes) + " of '" + name +
+                    "' cannot be read");
+  if (why == ENOMEM)
+    return resourceExhausted("no memory to read '" + name + "'");
+  return {};
 }
 
 void MappedFile::release(uint64_t offset, uint64_t bytes) const {

@@ -135,6 +135,12 @@ TEST(Bundle, BadWeightsFailAtFirstUseByTensorAndOffset) {
   EXPECT_NE(status.message().find("in tensor 'large'"), std::string::npos) << status.message();
   EXPECT_FALSE(opened->verifyAll().ok());
   EXPECT_FALSE(opened->verify(0, weights.size() + 1).ok());
+
+  // A file that loses its end after it was opened is an error, not a signal.
+  ASSERT_EQ(truncate((path + "/weights.safetensors").c_str(), 1 << 20), 0);
+  status = opened->tensor("large").status();
+  EXPECT_EQ(status.code(), StatusCode::DataLoss);
+  EXPECT_NE(status.message().find("was cut to 1048576 bytes while it was in use"), std::string::npos) << status.message();
 }
 
 TEST(Bundle, TwoThreadsMayVerifyAtOnce) {

@@ -330,16 +330,16 @@ TEST(WeightResidency, HoldsNoMoreThanTheBudget) {
   ResidencyFile f(6);
   WeightResidency residency(f.file, 3 * 8192);
   EXPECT_EQ(WeightResidency::bytesOf(f.list({0, 1, 0})), 2u * 8192); // each once
-  residency.begin(f.list({0, 1}));
+  EXPECT_TRUE(residency.begin(f.list({0, 1})).ok());
   EXPECT_TRUE(residency.readAhead(f.list({2})));
   EXPECT_FALSE(residency.readAhead(f.list({3}))); // two are read, one was asked for before
   residency.end(f.list({0, 1}));
   EXPECT_TRUE(residency.readAhead(f.list({3}))); // in place of 0
   EXPECT_TRUE(residency.readAhead(f.list({4}))); // of 1
   EXPECT_FALSE(residency.readAhead(f.list({5})));
-  residency.begin(f.list({2}));
+  EXPECT_TRUE(residency.begin(f.list({2})).ok());
   residency.end(f.list({2}));
-  residency.begin(f.list({5, 0, 1})); // what was read ahead has to go: this step cannot wait
+  EXPECT_TRUE(residency.begin(f.list({5, 0, 1})).ok()); // what was read ahead has to go: this step cannot wait
   residency.end(f.list({5, 0, 1}));
   EXPECT_EQ(residency.peakBytes(), 3u * 8192);
 }
@@ -353,7 +353,7 @@ TEST(WeightResidency, StepsOfManyContextsWaitForEachOther) {
     threads.emplace_back([&, t] {
       for (size_t i = 0; i < 300; ++i) {
         std::vector<const TensorInfo *> mine = f.list({(i + t) % 8, (i * 3 + t) % 8});
-        residency.begin(mine);
+        EXPECT_TRUE(residency.begin(mine).ok());
         residency.readAhead(f.list({(i + t + 1) % 8}));
         residency.end(mine);
         ++steps;
@@ -363,4 +363,20 @@ TEST(WeightResidency, StepsOfManyContextsWaitForEachOther) {
     thread.join();
   EXPECT_EQ(steps, 1200);
   EXPECT_LE(residency.peakBytes(), 3u * 8192);
+}
+
+TEST(WeightResidency, AFileThatIsCutShortIsAnError) {
+  ResidencyFile f(6);
+  WeightResidency residency(f.file, 2 * 8192);
+  ASSERT_TRUE(residency.begin(f.list({5})).ok());
+  residency.end(f.list({5}));
+  ASSERT_EQ(truncate(f.folder.path("w").c_str(), 3 * 8192), 0);
+  Status status = residency.begin(f.list({4, 5}));
+  EXPECT_EQ(status.message(), "'" + f.folder.path("w") + "' was cut to 24576 bytes while it was in use, from 49152");
+  // Nothing is held by the step that failed, and one whose file is whole again runs.
+  ASSERT_EQ(truncate(f.folder.path("w").c_str(), 6 * 8192), 0);
+  ASSERT_TRUE(residency.begin(f.list({2, 4})).ok());
+  EXPECT_EQ(f.file.bytes()[2 * 8192], std::byte('x'));
+  residency.end(f.list({2, 4}));
+  EXPECT_LE(residency.peakBytes(), 2u * 8192);
 }

@@ -36,6 +36,9 @@ public:
   Status read(uint64_t offset, std::span<std::byte> out) const;
   /// Starts reading this range into memory in the background.
   void prefetch(uint64_t offset, uint64_t bytes) const;
+  /// Brings this range into memory and waits for it: an error if the file ends before by now, which would end the process
+  /// that touched the mapping. (A kernel before 5.14 only looks at the file's size.)
+  Status populate(uint64_t offset, uint64_t bytes) const;
   /// Gives the pages of this range back; they are read again when touched.
   void release(uint64_t offset, uint64_t bytes) const;
   /// The descriptor, owned by this object.

@@ -70,8 +70,10 @@ StatusOr<bool> CudaStreamedWeights::evict(uint64_t offset, uint64_t bytes, const
 
 Status CudaStreamedWeights::copy(const TensorInfo &tensor, uint64_t offset) {
   std::span<const std::byte> data = weights.file().data(tensor);
+  weights.file().mapped().prefetch(tensor.begin, tensor.bytes());
   for (uint64_t done = 0; done < data.size(); turn ^= 1) {
     uint64_t part = std::min<uint64_t>(kPinnedBytes, data.size() - done);
+    VITRIFY_RETURN_IF_ERROR(weights.file().mapped().populate(tensor.begin + done, part));
     VITRIFY_RETURN_IF_ERROR(weights.verify(tensor.begin + done, tensor.begin + done + part));
     if (filled[turn])
       VITRIFY_RETURN_IF_ERROR(cudaStatus(api, api.cuEventSynchronize(copied[turn].get()), "cuEventSynchronize"));

@@ -204,7 +204,7 @@ std::vector<const TensorInfo *> HostWorker::tensorsOf(const ScheduledStep &step)
 
 Status HostWorker::launchWithin(WeightResidency &residency, const Schedule &schedule, size_t index, const StopToken *stop) {
   std::vector<const TensorInfo *> tensors = tensorsOf(schedule.steps[index]);
-  residency.begin(tensors);
+  VITRIFY_RETURN_IF_ERROR(residency.begin(tensors));
   // The system reads what comes next while this step computes.
   for (aheadUntil = std::max(aheadUntil, index + 1); aheadUntil < schedule.steps.size(); ++aheadUntil)
     if (const ScheduledStep &later = schedule.steps[aheadUntil];

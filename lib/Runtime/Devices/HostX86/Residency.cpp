@@ -6,8 +6,77 @@
 
 #include <algorithm>
 #include <set>
+#include <system_error>
+#include <utility>
 
 using namespace vitrify;
+
+namespace {
+/// Bytes that the system is asked for ahead of what is waited for.
+constexpr uint64_t kInFlight = uint64_t(64) << 20;
+/// Bytes that are waited for at a time.
+constexpr uint64_t kPiece = uint64_t(8) << 20;
+} // namespace
+
+WeightResidency::WeightResidency(const MappedFile &file, uint64_t budget) : file(file), budget(budget) {
+  try {
+    reader = std::thread([this] { read(); });
+  } catch (const std::system_error &) {
+  }
+}
+
+WeightResidency::~WeightResidency() {
+  {
+    std::lock_guard lock(mutex);
+    stop = true;
+  }
+  queued.notify_all();
+  if (reader.joinable())
+    reader.join();
+}
+
+void WeightResidency::readOne(Place place, std::unique_lock<std::mutex> &lock) {
+  const TensorInfo &tensor = *place->tensor;
+  place->isBeingRead = true;
+  lock.unlock();
+  Status status;
+  for (uint64_t done = 0; done < tensor.bytes() && status.ok(); done += kPiece)
+    status = file.populate(tensor.begin + done, std::min(kPiece, tensor.bytes() - done));
+  lock.lock();
+  place->isBeingRead = false;
+  place->isRead = status.ok();
+  place->status = status;
+  changed.notify_all();
+}
+
+void WeightResidency::read() {
+  std::unique_lock lock(mutex);
+  while (true) {
+    queued.wait(lock, [&] { return stop || !queue.empty(); });
+    if (stop)
+      return;
+    // Requests go out for what follows before this waits for what is first.
+    std::vector<const TensorInfo *> soon;
+    uint64_t ahead = 0;
+    for (auto next = queue.begin(); next != queue.end() && ahead < kInFlight; ++next) {
+      auto place = places.find(*next);
+      if (place == places.end() || place->second->isRead)
+        continue;
+      ahead += (*next)->bytes();
+      if (!std::exchange(place->second->isAsked, true))
+        soon.push_back(*next);
+    }
+    const TensorInfo *tensor = queue.front();
+    queue.pop_front();
+    lock.unlock();
+    for (const TensorInfo *one : soon)
+      file.prefetch(one->begin, one->bytes());
+    lock.lock();
+    auto place = places.find(tensor);
+    if (place != places.end() && !place->second->isRead && !place->second->isBeingRead)
+      readOne(place->second, lock);
+  }
+}
 
 uint64_t WeightResidency::bytesOf(const std::vector<const TensorInfo *> &tensors) {
   uint64_t total = 0;
@@ -25,7 +94,7 @@ uint64_t WeightResidency::missingBytes(const std::vector<const TensorInfo *> &te
 }
 
 bool WeightResidency::makeRoom(uint64_t wanted, bool all) {
-  auto mayGo = [&](const Held &one) { return one.readers == 0 && (all || !one.isAhead); };
+  auto mayGo = [&](const Held &one) { return one.readers == 0 && !one.isBeingRead && (all || !one.isAhead); };
   uint64_t free = budget - bytes;
   for (const Held &one : held)
     free += mayGo(one) ? one.tensor->bytes() : 0;
@@ -50,14 +119,14 @@ WeightResidency::Place WeightResidency::hold(const TensorInfo *tensor) {
     held.splice(held.end(), held, known->second);
     return known->second;
   }
-  Place place = held.insert(held.end(), Held{tensor});
+  Place place = held.insert(held.end(), Held{.tensor = tensor});
   places.emplace(tensor, place);
   bytes += tensor->bytes();
   peak = std::max(peak, bytes);
   return place;
 }
 
-void WeightResidency::begin(const std::vector<const TensorInfo *> &tensors) {
+Status WeightResidency::begin(const std::vector<const TensorInfo *> &tensors) {
   std::unique_lock lock(mutex);
   // What is here already is marked first, so that it does not go to make room for the rest.
   while (true) {
@@ -72,11 +141,35 @@ void WeightResidency::begin(const std::vector<const TensorInfo *> &tensors) {
       break;
     changed.wait(lock);
   }
+  std::vector<Place> mine;
   for (const TensorInfo *tensor : tensors) {
     Place place = hold(tensor);
     ++place->readers;
     place->isAhead = false;
+    mine.push_back(place);
   }
+  for (Place place : mine) {
+    if (place->isRead || place->isBeingRead)
+      continue;
+    place->status = {};
+    if (reader.joinable()) // before what is not needed yet
+      queue.push_front(place->tensor);
+    else
+      readOne(place, lock);
+  }
+  queued.notify_all();
+  Status status;
+  for (Place place : mine) {
+    changed.wait(lock, [&] { return place->isRead || !place->status.ok(); });
+    if (status.ok())
+      status = place->status;
+  }
+  if (!status.ok()) {
+    for (Place place : mine)
+      --place->readers;
+    changed.notify_all();
+  }
+  return status;
 }
 
 bool WeightResidency::readAhead(const std::vector<const TensorInfo *> &tensors) {
@@ -90,8 +183,12 @@ bool WeightResidency::readAhead(const std::vector<const TensorInfo *> &tensors) 
   for (const TensorInfo *tensor : tensors)
     if (!places.count(tensor)) {
       hold(tensor)->isAhead = true;
-      file.prefetch(tensor->begin, tensor->bytes());
+      if (reader.joinable())
+        queue.push_back(tensor);
+      else
+        file.prefetch(tensor->begin, tensor->bytes());
     }
+  queued.notify_all();
   return true;
 }
 
