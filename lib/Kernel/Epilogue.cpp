@@ -34,7 +34,7 @@ MathMode EpilogueEmitter::mathMode(Operation *op) {
   for (Type type : op->getResultTypes()) {
     Type element = getElementTypeOrSelf(type);
     if (element.isF32())
-      return isa<vit::LinearOp, vit::PatchEmbedOp>(op) ? MathMode::Near : MathMode::Exact;
+      return isa<vit::LinearOp, vit::GroupedLinearOp, vit::PatchEmbedOp>(op) ? MathMode::Near : MathMode::Exact;
     bytes &= element.isInteger(8);
     codes &= isa<Float8E4M3FNType>(element) || element.isInteger(8);
   }

@@ -33,12 +33,12 @@ std::span<const Row> tableFor(unsigned registers) {
 } // namespace
 
 std::optional<RegisterTile> vitrify::chooseLinearTile(int64_t columns, int64_t group, unsigned lanes,
-                                                      unsigned registers, int64_t columnBytes) {
+                                                      unsigned registers, int64_t columnBytes, int64_t within) {
   std::optional<RegisterTile> best;
   double bestCost = 0;
   for (const Row &row : tableFor(registers)) {
     int64_t width = row.vectors * lanes;
-    if (width % group != 0)
+    if (width % group != 0 || within % width != 0)
       continue;
     double cost = double((columns + width - 1) / width * width) * row.cost;
     if (width * columnBytes > kPanelBytes)

@@ -139,6 +139,7 @@ LogicalResult Compiler::optimize(TargetState &state) {
   pipeline.exposeValues = options.exposeValues;
   pipeline.folder = baseFolder();
   pipeline.skipZeros = options.skipZeros;
+  pipeline.groupTokens = options.groupTokens;
   pipeline.pruneGates = options.pruneGates;
   pipeline.activity = options.activity;
   pipeline.tolerance = options.tolerance;

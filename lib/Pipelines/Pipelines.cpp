@@ -72,6 +72,9 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
     pm.addPass(vit::createExposeValues());
   if (options.skipZeros)
     pm.addPass(vit::createSkipZeros());
+  // When linears have their final form, and only where nobody looks at the values of blocks that are off.
+  if (options.groupTokens && options.fuse && !options.exposeValues)
+    pm.addPass(vit::createGroupTokens(supportOf(options.target), vit::GroupTokensOptions()));
   // 6. Recipes that became equal are one; the rest in order of use.
   pm.addPass(vit::createMergeWeights());
   pm.addPass(vit::createScheduleWeights());

@@ -44,6 +44,7 @@ cl::opt<bool> noCache("no-cache", cl::desc("compile every kernel again (the cach
 cl::opt<std::string> reportFile("report-json", cl::desc("write what passes shared and pruned"), cl::value_desc("file"), cl::cat(category));
 cl::opt<double> shareLowRank("share-low-rank", cl::desc("let a weight be another one plus a difference of low rank, with this relative error at most"), cl::value_desc("tolerance"), cl::init(0), cl::cat(category));
 cl::opt<bool> skipZeros("skip-zeros", cl::desc("linears after a ReLU or a gate skip columns of their input that are 0 in all rows they compute at once (x86)"), cl::cat(category));
+cl::opt<bool> denseGates("dense-gates", cl::desc("compute every block of a gated MLP for every token"), cl::cat(category));
 cl::opt<bool> pruneGates("vit-prune-gates", cl::desc("remove neurons that provably never do anything"), cl::cat(category));
 cl::opt<std::string> activity("activity", cl::desc("with --vit-prune-gates: what calibration saw of the neurons; those that never fired leave too"), cl::value_desc("file"), cl::cat(category));
 cl::opt<double> tolerance("tolerance", cl::desc("with --activity: largest relative error that pruning may cause in a layer's output"), cl::value_desc("x"), cl::init(0), cl::cat(category));
@@ -87,6 +88,7 @@ int main(int argc, char **argv) {
   options.exposeValues = exposeValues;
   options.reportFile = reportFile;
   options.skipZeros = skipZeros;
+  options.groupTokens = !denseGates;
   options.pruneGates = pruneGates;
   options.activity = activity;
   options.tolerance = tolerance;

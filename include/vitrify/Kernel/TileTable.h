@@ -17,9 +17,9 @@ struct RegisterTile {
 };
 
 /// The tile for N columns in panels whose width `group` divides, on a machine of so many lanes and vector registers, where a
-/// panel has `columnBytes` a column. None when no width fits the group.
+/// panel has `columnBytes` a column. Where `within` is not 0, panels may not cross its multiples. None when no width fits.
 std::optional<RegisterTile> chooseLinearTile(int64_t columns, int64_t group, unsigned lanes, unsigned registers,
-                                             int64_t columnBytes);
+                                             int64_t columnBytes, int64_t within = 0);
 /// The tile for products with one short side (attention): two vectors wide while there is enough, else one.
 RegisterTile chooseAttentionTile(unsigned registers, int64_t vectors);
 

@@ -32,6 +32,8 @@ struct OptimizeOptions : mlir::PassPipelineOptions<OptimizeOptions> {
                               llvm::cl::init(0.0)};
   Option<bool> skipZeros{*this, "skip-zeros", llvm::cl::desc("linears after a ReLU or a gate skip zeros of their input"),
                          llvm::cl::init(false)};
+  Option<bool> groupTokens{*this, "group-tokens", llvm::cl::desc("skip blocks that a gate turned off, where that pays"),
+                           llvm::cl::init(true)};
   Option<bool> pruneGates{*this, "prune-gates", llvm::cl::desc("remove neurons that never do anything"), llvm::cl::init(false)};
   Option<std::string> activity{*this, "activity", llvm::cl::desc("what calibration saw of the neurons, for approximate pruning"),
                                llvm::cl::init("")};

@@ -108,6 +108,14 @@ LogicalResult ShapeTable::addArguments(func::FuncOp func) {
 LogicalResult ShapeTable::addResults(Operation *op) {
   if (op->getNumResults() == 0)
     return success();
+  if (auto group = dyn_cast<vit::GroupTokensOp>(op)) {
+    const PlanExpr m = shapeOf(group.getGate())[0];
+    PlanExpr blocks(group.getGate().getType().getDimSize(1));
+    PlanExpr chunks = simplified(Kind::CeilDiv, m, PlanExpr(int64_t(group.getChunk())));
+    shapes[group.getRows()] = {simplified(Kind::Mul, m, blocks)};
+    shapes[group.getStarts()] = {simplified(Kind::Add, chunks, PlanExpr(1)), blocks};
+    return success();
+  }
   // Rows of the results; the other dimensions are those of the types.
   std::optional<PlanExpr> rows;
   auto rowsOf = [&](Value v) { return shapeOf(v)[0]; };

@@ -85,7 +85,7 @@ const Family *familyOf(mlir::Operation *op);
 
 // One a file.
 extern const Family kLinear, kPatchEmbed, kAttention, kNorm, kElementwise, kAssembleTokens, kPool, kPosGather,
-    kMergePatches, kEmbed, kScatterRows, kGate, kQuantize, kDequantize;
+    kMergePatches, kEmbed, kScatterRows, kGate, kGroupTokens, kGroupedLinear, kQuantize, kDequantize;
 
 /// Rows [begin, end) * rowsPerUnit of `rows`, one after the other.
 void forRowsOfUnits(KernelFrame &frame, LaneBuilder &b, mlir::Value rows, int64_t rowsPerUnit,

@@ -64,8 +64,7 @@ static Value broadcastBytes(LaneBuilder &b, MicroKernel kind, Value a, Value row
   return dot ? bytes : Value(arith::ExtUIOp::create(b, VectorType::get({2 * b.lanes}, b.getI16Type()), bytes));
 }
 
-/// acc + a . b in each lane.
-static Value multiplyAdd(LaneBuilder &b, MicroKernel kind, Value acc, Value x, Value y) {
+Value x86::multiplyAdd(LaneBuilder &b, MicroKernel kind, Value acc, Value x, Value y) {
   auto call = [&](StringRef name, ValueRange operands) -> Value {
     return LLVM::CallIntrinsicOp::create(b, b.i32Lanes(), b.getStringAttr(name), operands).getResult(0);
   };
@@ -107,36 +106,58 @@ SmallVector<Value> x86::emitProduct(LaneBuilder &b, MicroKernel kind, int64_t ro
   });
 }
 
-SmallVector<Value> x86::emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, Value a, Value aRow,
-                                 Value aColumn, int64_t k, Value panels, Value panel, const PanelPrefetch *prefetch) {
+Value x86::loadPanelStep(LaneBuilder &b, const MicroTile &micro, Value panels, Value panel, Value step, int64_t vector) {
   bool dot = micro.kind == MicroKernel::DotBF16, codes = micro.codes();
-  int64_t depth = micro.depth(), vectors = micro.tile.vectors;
+  int64_t depth = micro.depth();
   int64_t header = codes ? 4 / depth : 0; // steps of a panel that hold its sums
-  VectorType vectorType = codes ? bytesOf(b, depth) : dot ? VectorType::get({2 * b.lanes}, b.getBF16Type()) : b.f32Lanes();
-  auto loadB = [&](int64_t j, Value step) -> Value {
-    Value raw = vector::LoadOp::create(b, vectorType, panels,
-                                       ValueRange{panel, b.addIndex(step, header), b.index(j * b.lanes * depth)});
-    if (micro.kind != MicroKernel::MaddI16)
-      return raw;
-    return arith::ExtSIOp::create(b, VectorType::get({2 * b.lanes}, b.getI16Type()), raw);
-  };
-  auto loadA = [&](int64_t elements) {
-    return [&, elements](int64_t i, Value step) -> Value {
-      Value row = b.addIndex(aRow, i), column = b.addIndex(aColumn, b.mulIndex(step, depth));
-      if (codes)
-        return broadcastBytes(b, micro.kind, a, row, column, elements);
-      return dot ? broadcastPair(b, a, row, column, elements == 1) : b.broadcast(b.loadScalar(a, {row, column}));
-    };
-  };
+  VectorType type = codes ? bytesOf(b, depth) : dot ? VectorType::get({2 * b.lanes}, b.getBF16Type()) : b.f32Lanes();
+  Value raw = vector::LoadOp::create(b, type, panels,
+                                     ValueRange{panel, b.addIndex(step, header), b.index(vector * b.lanes * depth)});
+  if (micro.kind != MicroKernel::MaddI16)
+    return raw;
+  return arith::ExtSIOp::create(b, VectorType::get({2 * b.lanes}, b.getI16Type()), raw);
+}
+
+Value x86::loadRowStep(LaneBuilder &b, const MicroTile &micro, Value a, Value row, Value column, int64_t elements) {
+  if (micro.codes())
+    return broadcastBytes(b, micro.kind, a, row, column, elements);
+  if (micro.kind == MicroKernel::DotBF16)
+    return broadcastPair(b, a, row, column, elements == 1);
+  return b.broadcast(b.loadScalar(a, {row, column}));
+}
+
+SmallVector<Value> x86::panelSums(LaneBuilder &b, const MicroTile &micro, int64_t rows, Value panels, Value panel) {
+  bool codes = micro.codes();
+  int64_t vectors = micro.tile.vectors;
   SmallVector<Value> acc(rows * vectors, codes ? Value() : b.splat(0.0f));
   for (int64_t j = 0; codes && j < vectors; ++j) {
     // Bytes are codes plus 128: the sums take off what that adds.
-    int64_t at = 4 * j * b.lanes, stepBytes = micro.width() * depth;
+    int64_t at = 4 * j * b.lanes, stepBytes = micro.width() * micro.depth();
     Value sums = vector::LoadOp::create(b, bytesOf(b, 4), panels,
                                         ValueRange{panel, b.index(at / stepBytes), b.index(at % stepBytes)});
     for (int64_t i = 0; i < rows; ++i)
       acc[i * vectors + j] = vector::BitCastOp::create(b, b.i32Lanes(), sums);
   }
+  return acc;
+}
+
+Value x86::codesOfZero(LaneBuilder &b, const MicroTile &micro) {
+  bool dot = micro.kind == MicroKernel::DotI8;
+  VectorType type = VectorType::get({(dot ? 4 : 2) * b.lanes}, b.getIntegerType(dot ? 8 : 16));
+  return arith::ConstantOp::create(b, DenseElementsAttr::get(type, b.getIntegerAttr(type.getElementType(), APInt(dot ? 8 : 16, kByteZero))));
+}
+
+SmallVector<Value> x86::emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, Value a, Value aRow,
+                                 Value aColumn, int64_t k, Value panels, Value panel, const PanelPrefetch *prefetch) {
+  bool codes = micro.codes();
+  int64_t depth = micro.depth(), vectors = micro.tile.vectors;
+  auto loadB = [&](int64_t j, Value step) { return loadPanelStep(b, micro, panels, panel, step, j); };
+  auto loadA = [&](int64_t elements) {
+    return [&, elements](int64_t i, Value step) -> Value {
+      return loadRowStep(b, micro, a, b.addIndex(aRow, i), b.addIndex(aColumn, b.mulIndex(step, depth)), elements);
+    };
+  };
+  SmallVector<Value> acc = panelSums(b, micro, rows, panels, panel);
   Value next;
   if (prefetch) {
     int64_t panelElements = llvm::product_of(cast<MemRefType>(panels.getType()).getShape().drop_front());
@@ -182,6 +203,22 @@ PanelPrefetch x86::preparePrefetch(LaneBuilder &b, const MicroTile &micro, int64
   return result;
 }
 
+void x86::forRowCount(LaneBuilder &b, Value count, int64_t most, llvm::function_ref<void(int64_t)> body) {
+  SmallVector<int64_t> cases;
+  for (int64_t i = 1; i < most; ++i)
+    cases.push_back(i);
+  auto choice = scf::IndexSwitchOp::create(b, TypeRange(), count, cases, cases.size());
+  auto fill = [&](Region &region, int64_t bodyRows) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToEnd(&region.emplaceBlock());
+    body(bodyRows);
+    scf::YieldOp::create(b);
+  };
+  fill(choice.getDefaultRegion(), most);
+  for (auto [i, region] : llvm::enumerate(choice.getCaseRegions()))
+    fill(region, cases[i]);
+}
+
 void x86::emitPanelRows(LaneBuilder &b, const MicroTile &micro, Value a, Value aOrigin, int64_t k, Value panels,
                         Value panel, int64_t columns, Value first, Value last, Value scratch,
                         EpilogueEmitter &epilogue, const PanelPrefetch *prefetch, TileBody tile) {
@@ -198,19 +235,7 @@ void x86::emitPanelRows(LaneBuilder &b, const MicroTile &micro, Value a, Value a
         for (int64_t j = 0; j < micro.tile.vectors; ++j)
           b.store(acc[i * micro.tile.vectors + j], scratch, {b.index(i), b.index(j * b.lanes)}, b.lanes);
     };
-    SmallVector<int64_t> cases;
-    for (int64_t i = 1; i < rows; ++i)
-      cases.push_back(i);
-    auto choice = scf::IndexSwitchOp::create(b, TypeRange(), count, cases, cases.size());
-    auto fill = [&](Region &region, int64_t bodyRows) {
-      OpBuilder::InsertionGuard guard(b);
-      b.setInsertionPointToEnd(&region.emplaceBlock());
-      body(bodyRows);
-      scf::YieldOp::create(b);
-    };
-    fill(choice.getDefaultRegion(), rows);
-    for (auto [i, region] : llvm::enumerate(choice.getCaseRegions()))
-      fill(region, cases[i]);
+    forRowCount(b, count, rows, body);
 
     separately(b, "epilogue", [&] { b.loop(b.index(0), count, 1, [&](Value i) {
       Value row = b.addIndex(m, i);

@@ -50,10 +50,28 @@ emitProduct(LaneBuilder &b, MicroKernel kind, int64_t rows, int64_t vectors, mli
 /// A pair of bf16 at [row, k] and [row, k + 1] in every 32-bit lane; `single` leaves the second 0.
 mlir::Value broadcastPair(LaneBuilder &b, mlir::Value a, mlir::Value row, mlir::Value k, bool single);
 
+/// One step of a panel: the lanes of B for a vector of columns.
+mlir::Value loadPanelStep(LaneBuilder &b, const MicroTile &micro, mlir::Value panels, mlir::Value panel, mlir::Value step,
+                          int64_t vector);
+/// One step of a row of A in all lanes: `elements` from `column` on, those up to the micro-kernel's depth being 0.
+mlir::Value loadRowStep(LaneBuilder &b, const MicroTile &micro, mlir::Value a, mlir::Value row, mlir::Value column,
+                        int64_t elements);
+
+/// acc + a . b in each lane.
+mlir::Value multiplyAdd(LaneBuilder &b, MicroKernel kind, mlir::Value acc, mlir::Value x, mlir::Value y);
+/// What the accumulators of `rows` rows start with: 0, or what a panel of codes begins with.
+llvm::SmallVector<mlir::Value> panelSums(LaneBuilder &b, const MicroTile &micro, int64_t rows, mlir::Value panels,
+                                         mlir::Value panel);
+/// What memory holds for codes of 0, as a product of codes takes a row's step.
+mlir::Value codesOfZero(LaneBuilder &b, const MicroTile &micro);
+
 /// `rows` x vectors accumulators (f32, or i32 of codes) of A[aRow.., aColumn + 0..K) times panel `panel` of B.
 llvm::SmallVector<mlir::Value> emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, mlir::Value a,
                                         mlir::Value aRow, mlir::Value aColumn, int64_t k, mlir::Value panels,
                                         mlir::Value panel, const PanelPrefetch *prefetch = nullptr);
+
+/// The body for `count` rows, 1 to `most`: one of static heights, chosen here and not in a loop inside.
+void forRowCount(LaneBuilder &b, mlir::Value count, int64_t most, llvm::function_ref<void(int64_t rows)> body);
 
 /// Fills the scratch for `rows` rows from result row `m` on, in place of emitTile().
 using TileBody = llvm::function_ref<void(int64_t rows, mlir::Value m)>;

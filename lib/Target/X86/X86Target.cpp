@@ -37,6 +37,8 @@ const Family *x86::familyOf(Operation *op) {
       .Case<vit::EmbedOp>([](auto) { return &kEmbed; })
       .Case<vit::ScatterRowsOp>([](auto) { return &kScatterRows; })
       .Case<vit::GateOp>([](auto) { return &kGate; })
+      .Case<vit::GroupTokensOp>([](auto) { return &kGroupTokens; })
+      .Case<vit::GroupedLinearOp>([](auto) { return &kGroupedLinear; })
       .Case<vit::QuantizeOp>([](auto) { return &kQuantize; })
       .Case<vit::DequantizeOp>([](auto) { return &kDequantize; })
       .Default([](auto) { return nullptr; });

@@ -42,29 +42,90 @@ static std::vector<double> scaled(const RefTensor &x, const RefTensor *scales) {
   return result;
 }
 
-FailureOr<RefTensor> reference::accumulate(LinearOp op, const Environment &values) {
-  const RefTensor &x = values[op.getInput()], &w = values[op.getWeight()];
-  int64_t n = w.rows(), k = w.columns();
-  std::vector<double> left = scaled(x, values.optional(op.getXScales()));
-  std::vector<double> right = scaled(w, values.optional(op.getWScales()));
+/// left [M, K] times the transpose of right [N, K], summed in f64.
+static RefTensor product(Operation *op, const std::vector<double> &left, const std::vector<double> &right, int64_t m, int64_t n,
+                         int64_t k) {
   std::vector<double> transposed(right.size()); // rows of it are added up, so that the inner loop is over columns
   for (int64_t i = 0; i < n; ++i)
     for (int64_t j = 0; j < k; ++j)
       transposed[j * n + i] = right[i * k + j];
   constexpr int64_t kRows = 8; // rows a piece, so that a row of the transposed weight is loaded once for all of them
-  RefTensor acc(DType::F32, {x.rows(), n});
-  parallel(op, (x.rows() + kRows - 1) / kRows, [&](int64_t piece) {
-    int64_t begin = piece * kRows, rows = std::min(kRows, x.rows() - begin);
+  RefTensor acc(DType::F32, {m, n});
+  parallel(op, (m + kRows - 1) / kRows, [&](int64_t piece) {
+    int64_t begin = piece * kRows, rows = std::min(kRows, m - begin);
     std::vector<double> sum(rows * n);
     for (int64_t j = 0; j < k; ++j)
-      for (int64_t m = 0; m < rows; ++m) {
-        double factor = left[(begin + m) * k + j];
+      for (int64_t r = 0; r < rows; ++r) {
+        double factor = left[(begin + r) * k + j];
         for (int64_t i = 0; i < n; ++i)
-          sum[m * n + i] += factor * transposed[j * n + i];
+          sum[r * n + i] += factor * transposed[j * n + i];
       }
     std::copy(sum.begin(), sum.end(), acc.floats.begin() + begin * n);
   });
   return acc;
+}
+
+FailureOr<RefTensor> reference::accumulate(LinearOp op, const Environment &values) {
+  const RefTensor &x = values[op.getInput()], &w = values[op.getWeight()];
+  return product(op, scaled(x, values.optional(op.getXScales())), scaled(w, values.optional(op.getWScales())), x.rows(),
+                 w.rows(), w.columns());
+}
+
+/// Whether block b lists row m, at [m * blocks + b].
+static FailureOr<std::vector<bool>> listed(GroupedLinearOp op, const Environment &values, int64_t rows) {
+  const RefTensor &list = values[op.getRows()], &starts = values[op.getStarts()];
+  int64_t blocks = op.getBlocks();
+  std::vector<bool> result(rows * blocks);
+  for (int64_t b = 0; b < blocks; ++b) {
+    int64_t count = starts.ints[(starts.rows() - 1) * blocks + b];
+    if (count < 0 || count > rows || list.elements() != rows * blocks)
+      return op.emitOpError() << "a list of " << count << " of " << rows << " rows in " << list.elements() << " entries";
+    for (int64_t i = 0; i < count; ++i) {
+      int64_t row = list.ints[b * rows + i];
+      if (row < 0 || row >= rows)
+        return op.emitOpError() << "lists row " << row << " of " << rows;
+      result[row * blocks + b] = true;
+    }
+  }
+  return result;
+}
+
+FailureOr<Results> reference::evaluate(GroupedLinearOp op, const Environment &values) {
+  const RefTensor &x = values[op.getInput()], &w = values[op.getWeight()];
+  int64_t rows = x.rows(), k = w.columns(), blocks = op.getBlocks(), block = op.getBlock();
+  auto on = listed(op, values, rows);
+  if (failed(on))
+    return failure();
+  std::vector<double> left = scaled(x, nullptr);
+  bool columns = op.getAxis() == GroupedAxis::Columns;
+  for (int64_t i = 0; !columns && i < rows * k; ++i)
+    if (!(*on)[i / k * blocks + i % k / block])
+      left[i] = 0;
+  FailureOr<Results> results = applyEpilogue(op, product(op, left, scaled(w, nullptr), rows, w.rows(), k), values);
+  if (failed(results) || !columns)
+    return results;
+  for (RefTensor &result : *results)
+    for (int64_t i = 0, n = result.columns(); i < result.elements(); ++i)
+      if (!(*on)[i / n * blocks + i % n / block])
+        (result.isFloatKind() ? result.floats[i] = 0.0f : result.ints[i] = 0);
+  return results;
+}
+
+FailureOr<Results> reference::evaluate(GroupTokensOp op, const Environment &values) {
+  const RefTensor &gate = values[op.getGate()];
+  int64_t rows = gate.rows(), blocks = gate.columns(), chunk = op.getChunk();
+  RefTensor list(DType::I32, {rows * blocks}), starts(DType::I32, {(rows + chunk - 1) / chunk + 1, blocks});
+  for (int64_t b = 0; b < blocks; ++b) {
+    int64_t count = 0;
+    for (int64_t m = 0; m < rows; ++m) {
+      if (m % chunk == 0)
+        starts.ints[m / chunk * blocks + b] = count;
+      if (gate.floats[m * blocks + b] != 0)
+        list.ints[b * rows + count++] = m;
+    }
+    starts.ints[(starts.rows() - 1) * blocks + b] = count;
+  }
+  return Results{std::move(list), std::move(starts)};
 }
 
 FailureOr<RefTensor> reference::accumulate(NormOp op, const Environment &values) {

@@ -53,6 +53,8 @@ mlir::FailureOr<Results> evaluate(ResidualOp op, const Environment &values);
 mlir::FailureOr<Results> evaluate(ActOp op, const Environment &values);
 mlir::FailureOr<Results> evaluate(GluOp op, const Environment &values);
 mlir::FailureOr<Results> evaluate(GateOp op, const Environment &values);
+mlir::FailureOr<Results> evaluate(GroupTokensOp op, const Environment &values);
+mlir::FailureOr<Results> evaluate(GroupedLinearOp op, const Environment &values);
 mlir::FailureOr<Results> evaluate(RopeOp op, const Environment &values);
 mlir::FailureOr<Results> evaluate(CacheAppendOp op, const Environment &values);
 mlir::FailureOr<Results> evaluate(ConvertOp op, const Environment &values);

@@ -104,7 +104,7 @@ static FailureOr<Results> evaluateOp(Operation *op, const Environment &values) {
         return applyEpilogue(fused, std::move(*accumulator), values);
       })
       .Case<AssembleTokensOp, PosGatherOp, MergePatchesOp, EmbedOp, ScatterRowsOp, PoolOp, ResidualOp, ActOp, GluOp,
-            GateOp, RopeOp, CacheAppendOp, ConvertOp, QuantizeOp, DequantizeOp>(
+            GateOp, GroupTokensOp, GroupedLinearOp, RopeOp, CacheAppendOp, ConvertOp, QuantizeOp, DequantizeOp>(
           [&](auto plain) { return evaluate(plain, values); })
       .Case([&](tensor::ExtractSliceOp slice) { return evaluateSlice(slice, values); })
       .Case([&](tensor::DimOp dim) -> FailureOr<Results> {

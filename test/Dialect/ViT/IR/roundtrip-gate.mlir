@@ -22,3 +22,21 @@ func.func @gate(%s: tensor<?x16xf32>) {
   %7 = vit.gate threshold at 2.500000e-01 weight softmax %s layers ["g"] : tensor<?x16xf32> -> tensor<?x16xf32>
   return
 }
+
+// CHECK-LABEL: func.func @grouped
+func.func @grouped(%g: tensor<?x16xf32>, %x: tensor<?x64xbf16>, %w: tensor<256x64xbf16>, %v: tensor<64x256xbf16>, %b: tensor<64xf32>) {
+  // CHECK: %[[ROWS:.*]], %[[STARTS:.*]] = vit.group_tokens %{{.*}} chunk 256 layers ["g"] : tensor<?x16xf32> -> tensor<?xi32>, tensor<?x16xi32>
+  %rows, %starts = vit.group_tokens %g chunk 256 layers ["g"] : tensor<?x16xf32> -> tensor<?xi32>, tensor<?x16xi32>
+  // CHECK: %[[H:.*]] = vit.grouped_linear columns %{{.*}}, %{{.*}} rows(%[[ROWS]], %[[STARTS]] : tensor<?xi32>, tensor<?x16xi32>) chunk 256 layers ["fc1"] : tensor<?x64xbf16>, tensor<256x64xbf16> -> tensor<?x256xbf16> epilogue(%{{.*}} [(d0, d1) -> (d0, d1 floordiv 16)] : tensor<?x16xf32>) group 1 {
+  %0 = vit.grouped_linear columns %x, %w rows(%rows, %starts : tensor<?xi32>, tensor<?x16xi32>) chunk 256 layers ["fc1"]
+    : tensor<?x64xbf16>, tensor<256x64xbf16> -> tensor<?x256xbf16> epilogue(%g [(m, n) -> (m, n floordiv 16)] : tensor<?x16xf32>) group 1 {
+  ^bb0(%acc: f32, %weight: f32):
+    %a = arith.mulf %acc, %weight : f32
+    %c = arith.truncf %a : f32 to bf16
+    vit.yield %c : bf16
+  }
+  // CHECK: vit.grouped_linear depth %[[H]], %{{.*}} rows(%[[ROWS]], %[[STARTS]] : tensor<?xi32>, tensor<?x16xi32>) chunk 256 layers ["fc2"] : tensor<?x256xbf16>, tensor<64x256xbf16> -> tensor<?x64xf32>{{ *$}}
+  %1 = vit.grouped_linear depth %0, %v rows(%rows, %starts : tensor<?xi32>, tensor<?x16xi32>) chunk 256 layers ["fc2"]
+    : tensor<?x256xbf16>, tensor<64x256xbf16> -> tensor<?x64xf32>
+  return
+}

@@ -55,7 +55,7 @@ def ViT_LinearOp : ViT_EpilogueOp<"linear", [AttrSizedOperandSegments]> {
   }];
 }
 
-def ViT_YieldOp : ViT_Op<"yield", [Pure, Terminator, ParentOneOf<["WeightOp", "PatchEmbedOp", "LinearOp", "NormOp", "AttentionOp"]>]> {
+def ViT_YieldOp : ViT_Op<"yield", [Pure, Terminator, ParentOneOf<["WeightOp", "PatchEmbedOp", "LinearOp", "GroupedLinearOp", "NormOp", "AttentionOp"]>]> {
   let summary = "ends an epilogue or a weight's region";
   let description = [{ Yields the values of the enclosing region, checked by the op that owns it. Example: `vit.yield %r : f32` }];
   let arguments = (ins Variadic<AnyType>:$operands);

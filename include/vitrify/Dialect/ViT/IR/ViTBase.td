@@ -96,6 +96,10 @@ def ViT_GateWeight : ViT_Enum<"GateWeight", "weight of a chosen block", [
   I32EnumAttrCase<"Softmax", 3, "softmax">]>;
 def ViT_GateWeightAttr : ViT_EnumAttr<ViT_GateWeight, "gate_weight">;
 
+def ViT_GroupedAxis : ViT_Enum<"GroupedAxis", "which axis of a linear consists of the blocks of a gate", [
+  I32EnumAttrCase<"Columns", 0, "columns">, I32EnumAttrCase<"Depth", 1, "depth">]>;
+def ViT_GroupedAxisAttr : ViT_EnumAttr<ViT_GroupedAxis, "grouped_axis">;
+
 def ViT_RopeKind : ViT_Enum<"RopeKind", "which axis of the position a frequency slot takes", [
   I32EnumAttrCase<"Vision2D", 0, "vision_2d">, I32EnumAttrCase<"MRope", 1, "mrope">]>;
 def ViT_RopeKindAttr : ViT_EnumAttr<ViT_RopeKind, "rope_kind">;

@@ -23,5 +23,7 @@ using SupportsFn = std::function<bool(mlir::Operation *op, std::string &reason)>
 
 /// vit-fuse-epilogue for one target: what it has a kernel for apart but not together stays apart.
 std::unique_ptr<mlir::Pass> createFuseEpilogue(SupportsFn supports);
+/// vit-group-tokens for one target: what it has no kernels for stays dense.
+std::unique_ptr<mlir::Pass> createGroupTokens(SupportsFn supports, const GroupTokensOptions &options);
 
 } // namespace vitrify::vit

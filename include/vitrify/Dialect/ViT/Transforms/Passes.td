@@ -207,6 +207,34 @@ def SkipZeros : Pass<"vit-skip-zeros", "::mlir::ModuleOp"> {
   let statistics = [Statistic<"marked", "linears-marked", "linears that may skip zeros">];
 }
 
+def GroupTokens : Pass<"vit-group-tokens", "::mlir::ModuleOp"> {
+  let summary = "computes the blocks of a gated MLP only for the rows that they are on for";
+  let description = [{
+    Two linears, of which the first one's epilogue makes blocks of columns 0 that a `vit.gate` turned off and only the second
+    reads its result, become `vit.grouped_linear` over the columns and over K, by lists that one `vit.group_tokens` makes.
+
+    ```mlir
+    %h = vit.linear %x, %w1 layers ["fc1"] ... epilogue(%g [(m, n) -> (m, n floordiv 192)] : ...) ...   // ... * the gate's weight
+    %y = vit.linear %h, %w2 layers ["fc2"] ...
+    ```
+    becomes
+    ```mlir
+    %rows, %starts = vit.group_tokens %g chunk 256 layers ["gate#rows"] : ...
+    %h = vit.grouped_linear columns %x, %w1 rows(%rows, %starts : ...) chunk 256 layers ["fc1"] ...
+    %y = vit.grouped_linear depth %h, %w2 rows(%rows, %starts : ...) chunk 256 layers ["fc2"] ...
+    ```
+    An MLP stays dense, with a remark, where the work of tiles that lists fill, estimated for `rows` rows, is not well below
+    the dense one. Blocks of a topk gate are on in k of all; those of a threshold in a `share`. Values and weights that are
+    not finite are the one difference: 0 times them is NaN in the dense form, and left out here.
+  }];
+  let options = [Option<"chunk", "chunk", "int64_t", "256", "rows whose lists are counted apart">,
+                 Option<"tile", "tile", "int64_t", "6", "rows of the target's tiles">,
+                 Option<"least", "least", "double", "2.0", "rows that the smallest tile takes as long as">,
+                 Option<"rows", "rows", "int64_t", "197", "rows that the choice is made for">,
+                 Option<"share", "share", "double", "0.5", "of blocks that a threshold turns on">];
+  let statistics = [Statistic<"groupedMlps", "mlps-grouped", "MLPs whose tokens are grouped">];
+}
+
 def ScheduleWeights : Pass<"vit-schedule-weights", "::mlir::ModuleOp"> {
   let summary = "orders weights by first use and drops those that nothing uses";
   let description = [{
