@@ -81,6 +81,8 @@ def shapes(config):
         affine(f"{base}attention.o_proj", d, inner)
         affine(f"{base}mlp.fc1", mlp, d)
         affine(f"{base}mlp.fc2", d, mlp)
+        if "mlp_gate" in config:
+            affine(f"{base}mlp.gate", mlp // config["mlp_gate"]["block"], d)
         for norm in ("layernorm_before", "layernorm_after"):
             found[f"{base}{norm}.weight"], found[f"{base}{norm}.bias"] = (d,), (d,)
     found[f"{prefix}layernorm.weight"], found[f"{prefix}layernorm.bias"] = (d,), (d,)
@@ -164,15 +166,17 @@ def digest(name):
     return total.hexdigest()
 
 
-def write_vit(folder, seed, hidden, heads, layers=12, mlp=None, gain=1.0):
+def write_vit(folder, seed, hidden, heads, layers=12, mlp=None, gain=1.0, gate=None):
     """A ViT of real size (224 x 224, patch 16, 1,000 classes; config.json and model.safetensors) with lively weights; returns the generator, to go on with.
 
-    gain: of the matrices' scale 1 / sqrt(inputs).
+    gain: of the matrices' scale 1 / sqrt(inputs). gate: blocks of its MLPs and how many of them are on for a token.
     """
     from safetensors.numpy import save_file
 
     config = _config("vit", VIT, hidden_size=hidden, num_attention_heads=heads, intermediate_size=mlp or 4 * hidden, num_hidden_layers=layers, image_size=224,
                      patch_size=16, **_classes(1000))
+    if gate:
+        config["mlp_gate"] = {"type": "topk_block", "block": config["intermediate_size"] // gate[0], "k": gate[1]}
     generator = np.random.default_rng(seed)
     tensors = {}
     for name, shape in shapes(config).items():
