@@ -16,7 +16,7 @@ def test_answers_are_the_same_to_the_bit(name, precision, tmp_path):
     np.save(tmp_path / "x.npy", digits(EXAMPLE, "test-1000")[0][:100])
     module = tmp_path / "model.mlir"
     import_folder(GOLDEN / f"vit_mnist_{name}", module)
-    arguments = [module, f"--target={host_target()}", f"--precision={precision}"]
+    arguments = [module, f"--target={host_target()}", f"--precision={precision}", "--dense-gates"]
     if precision == "fp8":
         np.save(tmp_path / "calibration.npy", digits(EXAMPLE, "calibration-200")[0][:50])
         calibrate(module, [tmp_path / "calibration.npy"], tmp_path / "ranges.json")
