@@ -42,10 +42,11 @@ def executed(steps, symbols):
 class Counter:
     """Counts the launches of a bundle's program on one target."""
 
-    def __init__(self, bundle, target, ptx, program="forward"):
+    def __init__(self, bundle, target, ptx, known, program="forward"):
+        """`ptx` gives the text; `known` is what was counted before, of bundles that share kernels: a kernel's name says what it is."""
         self.plan = json.loads((Path(bundle) / "targets" / target / "plan.json").read_text(encoding="utf-8"))
         self.program = next(p for p in self.plan["programs"] if p["name"] == program)
-        self.ptx, self.target, self.known = ptx, target, {}
+        self.give_ptx, self.ptx, self.target, self.known = ptx, None, target, known
 
     def launches(self, images):
         """Of the program: (step, kernel's name, grid, counts) of every launch."""
@@ -78,6 +79,7 @@ class Counter:
     def _emulate(self, step, variant, kernel, grid, args, symbols):
         key = (kernel, tuple(grid), tuple(args))
         if key not in self.known:
+            self.ptx = self.ptx or self.give_ptx()
             arrays = [np.int64(a) for a in args] + [self._weight(i) for i in step["weights"]]
             memory = {}
             for operand in step["reads"] + step["writes"]:

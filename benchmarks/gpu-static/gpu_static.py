@@ -30,34 +30,47 @@ CHIPS = ("RTX 4090", "L4", "L40S")
 SLACK = 1.005  # of a recorded line: estimates are the same from run to run, toolchains differ a little
 
 
+BLOCK = "b1."  # of the two, the one that is judged
 ROLES = ("norm1", "qkv", "attention", "proj", "norm2", "fc1", "fc2")
 
 
 def role_of(layers):
     """What a launch is in a block: by the layers it computes."""
-    names = {name.split(".")[-1] for name in layers if name.startswith("b0.")}
+    names = {name.split(".")[-1] for name in layers if name.startswith(BLOCK)}
     for role, member in (("qkv", "q"), ("attention", "attn"), ("proj", "proj"), ("fc1", "fc1"), ("fc2", "fc2"), ("norm1", "ln1"), ("norm2", "ln2")):
         if member in names:
             return role
     return layers[-1] if layers else "copy"
 
 
-def judge(model, batch, folder, emulate):
-    """Rows of one model and batch: a launch each, with the model's columns on every chip and what the emulator counted."""
-    bundle, target, ptx = build(model, batch, folder / model.name, TARGET)
+def judge(model, batch, folder, known):
+    """One model and batch: for each chip the launches of a bundle that is compiled for it (--tune), with the model's columns and what the emulator counted,
+    and the totals of the bundle that is compiled for all chips at once. `known` keeps the emulator's counts; None: without them."""
+    judged = {"model": model.name, "batch": batch, "chips": {}, "traffic": {}}
+    for chip in CHIPS:
+        rows, judged["traffic"][chip] = launches_of(model, batch, folder, chip, known)
+        judged["chips"][chip] = [row | {"estimate": row.pop("estimates")[chip]} for row in rows]
+    judged["portable"] = launches_of(model, batch, folder, None, None)[0]
+    return judged
+
+
+def launches_of(model, batch, folder, tune, known):
+    bundle, target, ptx = build(model, batch, folder / model.name, TARGET, tune)
     kernels = {k["name"]: k for k in target["kernels"]}
     program = next(p for p in target["programs"] if p["name"] == "forward")
     launches = executed(program["steps"])
-    counted = list(Counter(bundle, TARGET, ptx).launches(batch)) if emulate else [None] * len(launches)
+    counted = list(Counter(bundle, TARGET, ptx, known).launches(batch)) if known is not None else [None] * len(launches)
     rows = []
     for launch, count in zip(launches, counted, strict=True):
+        if any(name.startswith("b0.") for name in launch["layers"]):
+            continue  # the first block finds L2 as no other one does
         kernel = kernels[launch["kernel"]]
         blocks = launch["grid"][0] * launch["grid"][1] * launch["grid"][2]
         rows.append({"role": role_of(launch["layers"]), "layers": launch["layers"], "kernel": launch["kernel"], "blocks": blocks, "grid": launch["grid"],
                      "block": launch["block"], "shared_bytes": launch["shared_bytes"], "bytes": launch["bytes"], "metrics": kernel["metrics"],
                      "precision": kernel["precision"], "built": kernel["built_precision"], "counted_from": kernel["counted_from"],
                      "estimates": {e["chip"]: e for e in launch["estimates"]}, "emulated": count[3] if count else None, "times": repeats(launch, model)})
-    return {"model": model.name, "batch": batch, "rows": rows, "traffic": program["traffic"]}
+    return rows, program["traffic"]
 
 
 def executed(steps):
@@ -66,8 +79,8 @@ def executed(steps):
 
 
 def repeats(launch, model):
-    """How often the whole model has a launch of the one-block model."""
-    return model.layers if any(name.startswith("b0.") for name in launch["layers"]) else 1
+    """How often the whole model has a launch of the model of two blocks."""
+    return model.layers if any(name.startswith(BLOCK) for name in launch["layers"]) else 1
 
 
 def overheads():
@@ -79,19 +92,22 @@ def overheads():
         return {e["chip"]: e["launch_overhead_us"] for e in json.loads(run_tool("vitrify-estimate", [file.name]))[0]["estimates"]}
 
 
-def totals(judged, chip, overhead):
-    """Milliseconds of a whole model: its kernels, the gaps between them, and its FP8 linears."""
-    kernels = sum(r["times"] * r["estimates"][chip]["us"] for r in judged["rows"]) / 1e3
-    gaps = sum(r["times"] for r in judged["rows"]) * overhead[chip] / 1e3
-    blocks = sum(r["times"] * r["estimates"][chip]["us"] for r in judged["rows"] if r["role"] in ROLES) / 1e3
-    linears = sum(r["times"] * r["estimates"][chip]["us"] for r in judged["rows"] if r["role"] in ("qkv", "proj", "fc1", "fc2")) / 1e3
-    return {"kernels_ms": kernels, "gaps_ms": gaps, "blocks_ms": blocks, "linears_ms": linears}
+LINEARS = ("qkv", "proj", "fc1", "fc2")
+
+
+def totals(rows, estimate, overhead):
+    """Milliseconds of a whole model: its kernels, the gaps between them, its blocks and its FP8 linears; cold, and with what launches leave in L2."""
+    found = {"gaps_ms": sum(r["times"] for r in rows) * overhead / 1e3}
+    for name, roles in (("kernels", None), ("blocks", ROLES), ("linears", LINEARS)):
+        for key, us in (("ms", "us"), ("l2_ms", "warm_us")):
+            found[f"{name}_{key}"] = sum(r["times"] * estimate(r)[us] for r in rows if roles is None or r["role"] in roles) / 1e3
+    return found
 
 
 def faults(judged):
     """What no kernel may have."""
     found = []
-    for row in judged["rows"]:
+    for row in [row for rows in judged["chips"].values() for row in rows]:
         where = f"{judged['model']} batch {judged['batch']}, {row['role']} ({row['kernel']})"
         if row["metrics"].get("spill_bytes") or row["metrics"].get("local_accesses"):
             found.append(f"{where}: spills or uses local memory")
@@ -107,10 +123,10 @@ def print_table(judged, chip):
     """design's table, one row a launch. Inputs come first, so that each column can be computed again."""
     print(f"\n{judged['model']}, batch {judged['batch']}, {chip} (estimates, not measured)\n")
     head = ("launch", "T", "R", "regs", "KiB", "u", "w", "c", "tensor/issue", "L2 B/clk", "in flight KiB", "warps", "e", "instr/out", "sectors", "banks",
-            "waits", "spills", "limit", "us")
+            "waits", "spills", "limit", "us", "with L2", "us")
     rows = []
-    for row in judged["rows"]:
-        e, m, n = row["estimates"][chip], row["metrics"], row["emulated"]
+    for row in judged["chips"][chip]:
+        e, m, n = row["estimate"], row["metrics"], row["emulated"]
         threads = row["block"][0] * row["block"][1] * row["block"][2]
         share = lambda a, b: f"{a / b:.2f}" if b else "-"
         tensor = e["tensor_cycles"] / e["issue_cycles"] if e["issue_cycles"] else 0
@@ -124,7 +140,7 @@ def print_table(judged, chip):
                      f"{e['l2_bytes_per_clock']:.1f}", f"{e['bytes_in_flight'] / 1024:.0f}", e["resident_blocks"] * threads // 32, f"{e['epilogue_share']:.3f}",
                      f"{m['after_instructions'] * threads / outputs:.1f}" if outputs and "after_instructions" in m else "-",
                      share(n["global_bytes"], 32 * n["global_sectors"]) if n else "-", share(n["shared_wavefronts"], n["shared_least"]) if n else "-",
-                     waits or "-", m.get("spill_bytes", 0), e["limiter"], f"{e['us']:.2f}"))
+                     waits or "-", m.get("spill_bytes", 0), e["limiter"], f"{e['us']:.2f}", e["warm_limiter"], f"{e['warm_us']:.2f}"))
     widths = [max(len(str(r[i])) for r in [head, *rows]) for i in range(len(head))]
     for row in [head, *rows]:
         print("  " + "  ".join(str(v).ljust(w) for v, w in zip(row, widths)).rstrip())
@@ -146,17 +162,19 @@ def main():
         raise VitrifyError(f"unknown model in {options.models}; known are {', '.join(m.name for m in MODELS)}")
     batches = [int(b) for b in options.batches.split(",")]
     recorded = json.loads(options.recorded.read_text(encoding="utf-8")) if options.recorded.exists() else {}
-    overhead, results, failures, summary = overheads(), [], [], []
+    overhead, results, failures, summary, known = overheads(), [], [], [], {}
     with tempfile.TemporaryDirectory(prefix="vitrify-gpu-static-") as folder:
         folder = Path(folder)
         triton = Triton(folder / "triton", models)
         print(triton.state)
         for model in models:
             for batch in batches:
-                judged = judge(model, batch, folder, not options.no_emulator)
+                judged = judge(model, batch, folder, None if options.no_emulator else known)
                 failures += faults(judged)
-                judged["totals"] = {chip: totals(judged, chip, overhead) for chip in CHIPS}
-                judged["triton"] = {chip: triton.cost(model, batch, chip) for chip in CHIPS}
+                portable = judged.pop("portable")
+                judged["totals"] = {chip: totals(judged["chips"][chip], lambda r: r["estimate"], overhead[chip]) for chip in CHIPS}
+                judged["portable_totals"] = {chip: totals(portable, lambda r, chip=chip: r["estimates"][chip], overhead[chip]) for chip in CHIPS}
+                judged["triton"] = {chip: triton.cost(model, batch, chip, warm_bytes(judged["chips"][chip], chip)) for chip in CHIPS}
                 results.append(judged)
                 for chip in CHIPS:
                     if not options.quiet:
@@ -176,13 +194,25 @@ def main():
     return 1 if failures else 0
 
 
+def warm_bytes(rows, chip):
+    """Role -> what its operands move from and to memory when the launches before left theirs in L2: a matter of the operands, not of who computes."""
+    found = dict.fromkeys(ROLES, 0)
+    for row in rows:
+        if row["role"] in found:
+            found[row["role"]] += row["estimate"]["warm_read_bytes"] + row["estimate"]["warm_written_bytes"]
+    return found
+
+
+KEPT = ("kernels_ms", "blocks_ms", "linears_ms", "kernels_l2_ms", "blocks_l2_ms", "linears_l2_ms")
+
+
 def compare(judged, chip, recorded, summary):
     """Adds a line to the summary; what is worse than the recorded line or than Triton by the same formula."""
     ours, theirs = judged["totals"][chip], judged["triton"][chip]
     key = f"{judged['model']}/{judged['batch']}/{chip}"
-    summary.append((judged["model"], judged["batch"], chip, ours, theirs))
+    summary.append((judged["model"], judged["batch"], chip, ours, judged["portable_totals"][chip], theirs))
     failures = []
-    for what in ("kernels_ms", "blocks_ms", "linears_ms"):
+    for what in KEPT:
         line = recorded.get(key, {}).get(what)
         if line is not None and ours[what] > line * SLACK:
             failures.append(f"{key}: {what} is {ours[what]:.4f}, above the recorded {line:.4f}")
@@ -190,14 +220,19 @@ def compare(judged, chip, recorded, summary):
 
 
 def print_summary(summary):
-    print("\nWhole models, milliseconds (estimates by the launch model, not measured). blocks: the encoder's launches; linears: qkv, proj, fc1, fc2 of all blocks;"
-          "\nTriton's are of the best tile for each launch, by the same formula\n")
-    print(f"  {'model':13} {'batch':>5}  {'chip':9} {'kernels':>9} {'gaps':>7}  {'blocks':>9} {'Triton':>9}  {'linears':>9} {'Triton':>9}")
-    for model, batch, chip, ours, theirs in summary:
-        other = lambda what: f"{theirs[what]:9.3f}" if theirs else f"{'-':>9}"
-        above = " above Triton" if theirs and ours["blocks_ms"] > theirs["blocks_ms"] else ""
-        print(f"  {model:13} {batch:5}  {chip:9} {ours['kernels_ms']:9.3f} {ours['gaps_ms']:7.3f}  {ours['blocks_ms']:9.3f} {other('blocks_ms')}  "
-              f"{ours['linears_ms']:9.3f} {other('linears_ms')}{above}")
+    print("\nWhole models, milliseconds (estimates by the launch model, not measured). blocks: the encoder's launches; linears: qkv, proj, fc1, fc2 of all blocks."
+          "\nCold: every operand of a launch comes from memory; L2: but for what the launches before left there. 'for all' is a bundle compiled without --tune."
+          "\nTriton's are of the best tile for each launch, by the same formula and the same bytes.\n")
+    print(f"  {'':13} {'':>5}  {'':9} {'':>8}  {'cold':26}   {'L2'}")
+    head = f"{'blocks':>8} {'Triton':>8}  {'linears':>8} {'for all':>8} {'Triton':>8}"
+    print(f"  {'model':13} {'batch':>5}  {'chip':9} {'gaps':>8}  {head}   {head}")
+    for model, batch, chip, ours, portable, theirs in summary:
+        other = lambda what: f"{theirs[what]:8.3f}" if theirs else f"{'-':>8}"
+        parts, above = [], []
+        for key, name in (("ms", "cold"), ("l2_ms", "L2")):
+            parts.append(f"{ours[f'blocks_{key}']:8.3f} {other(f'blocks_{key}')}  {ours[f'linears_{key}']:8.3f} {portable[f'linears_{key}']:8.3f} {other(f'linears_{key}')}")
+            above += [f"{what} {name}" for what in ("blocks", "linears") if theirs and ours[f"{what}_{key}"] > theirs[f"{what}_{key}"]]
+        print(f"  {model:13} {batch:5}  {chip:9} {ours['gaps_ms']:8.3f}  {'   '.join(parts)}{'  above Triton: ' + ', '.join(above) if above else ''}")
 
 
 if __name__ == "__main__":

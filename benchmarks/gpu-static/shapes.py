@@ -2,7 +2,7 @@
 # Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #===----------------------------------------------------------------------===#
-"""Models as one encoder block with seeded weights: all blocks of a model share their kernels, so one says it all."""
+"""Models as two encoder blocks with seeded weights: all blocks of a model share their kernels, and the second finds in L2 what every later one does."""
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ MODELS = (
     Model("Qwen3-VL-8B", 1152, 16, 4304, 27, 512, "gelu_pytorch_tanh"),
 )
 BATCHES = (1, 8, 32)
+BLOCKS = 2
 
 
 def tensors_of(model, generator):
@@ -52,44 +53,55 @@ def tensors_of(model, generator):
     sizes["vit.embeddings.position_embeddings"] = (1, model.tokens, d)
     sizes["vit.embeddings.patch_embeddings.projection.weight"] = (d, 3, 16, 16)
     sizes["vit.embeddings.patch_embeddings.projection.bias"] = (d,)
-    prefix = "vit.encoder.layer.0."
     linears = {"attention.attention.query": (d, d), "attention.attention.key": (d, d), "attention.attention.value": (d, d),
                "attention.output.dense": (d, d), "intermediate.dense": (f, d), "output.dense": (d, f)}
-    for name, shape in linears.items():
-        sizes[f"{prefix}{name}.weight"], sizes[f"{prefix}{name}.bias"] = shape, shape[:1]
-    for name in (f"{prefix}layernorm_before", f"{prefix}layernorm_after", "vit.layernorm"):
+    norms = ["vit.layernorm"]
+    for block in range(BLOCKS):
+        prefix = f"vit.encoder.layer.{block}."
+        for name, shape in linears.items():
+            sizes[f"{prefix}{name}.weight"], sizes[f"{prefix}{name}.bias"] = shape, shape[:1]
+        norms += [f"{prefix}layernorm_before", f"{prefix}layernorm_after"]
+    for name in norms:
         sizes[f"{name}.weight"] = sizes[f"{name}.bias"] = (d,)
     sizes["classifier.weight"], sizes["classifier.bias"] = (1000, d), (1000,)
     return {name: generator.standard_normal(shape, dtype=np.float32) * np.float32(0.05) for name, shape in sizes.items()}
 
 
 def write_model(model, folder):
-    """A Hugging Face folder of one block, and ranges.json for it: kernels do not depend on what the ranges are."""
+    """A Hugging Face folder of two blocks, and ranges.json for it: kernels do not depend on what the ranges are."""
     from safetensors.numpy import save_file
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     config = {"architectures": ["ViTForImageClassification"], "model_type": "vit", "hidden_size": model.hidden, "num_attention_heads": model.heads,
-              "intermediate_size": model.mlp, "num_hidden_layers": 1, "image_size": model.image, "patch_size": 16, "num_channels": 3,
+              "intermediate_size": model.mlp, "num_hidden_layers": BLOCKS, "image_size": model.image, "patch_size": 16, "num_channels": 3,
               "hidden_act": model.activation, "layer_norm_eps": 1e-6, "qkv_bias": True, "encoder_stride": 16,
               "id2label": {str(i): str(i) for i in range(1000)}, "label2id": {str(i): i for i in range(1000)}}
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     save_file(tensors_of(model, np.random.default_rng(0)), folder / "model.safetensors")
-    names = [f"b0.{name}" for name in LAYER_NAMES] + list(OTHER_NAMES)
+    names = [f"b{block}.{name}" for block in range(BLOCKS) for name in LAYER_NAMES] + list(OTHER_NAMES)
     values = {name: {"amax": 4.0, "range": 4.0} for name in names}
     (folder / "ranges.json").write_text(json.dumps({"format": 1, "images": 1, "method": "amax", "values": values}), encoding="utf-8")
     return folder
 
 
-def build(model, batch, folder, target):
-    """Compiles the block for one target, tuned for a batch. Returns its bundle, what vitrify-inspect says of the target, and its PTX."""
+def build(model, batch, folder, target, tune=None):
+    """Compiles the blocks for one target, tuned for a batch and, when `tune` names it, a chip.
+
+    Returns the bundle, what vitrify-inspect says of the target, and a function that gives the PTX."""
     folder = Path(folder)
     if not (folder / "config.json").exists():
         write_model(model, folder)
-    module, bundle, ptx = folder / f"b{batch}.mlir", folder / f"b{batch}.vitrify", folder / f"b{batch}.ptx"
-    import_folder(folder, module, max_batch=max(batch, 64), tuned_batch=batch)
-    options = [f"--target={target}", "--precision=fp8", f"--ranges={folder / 'ranges.json'}"]
+    module, bundle = folder / f"b{batch}.mlir", folder / f"b{batch}-{(tune or 'all').replace(' ', '-')}.vitrify"
+    if not module.exists():
+        import_folder(folder, module, max_batch=max(batch, 64), tuned_batch=batch)
+    options = [f"--target={target}", "--precision=fp8", f"--ranges={folder / 'ranges.json'}", *([f"--tune={tune}"] if tune else [])]
     run_tool("vitrify-compile", [module, "-o", bundle, *options])
-    run_tool("vitrify-compile", [module, "--emit=asm", "-o", ptx, *options])
     report = json.loads(run_tool("vitrify-inspect", [bundle, "--json"]))
-    return bundle, next(t for t in report["targets"] if t["name"] == target), ptx.read_text(encoding="utf-8")
+
+    def ptx():
+        text = bundle.with_suffix(".ptx")
+        run_tool("vitrify-compile", [module, "--emit=asm", "-o", text, *options])
+        return text.read_text(encoding="utf-8")
+
+    return bundle, next(t for t in report["targets"] if t["name"] == target), ptx

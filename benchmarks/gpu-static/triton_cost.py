@@ -60,22 +60,24 @@ class Triton:
         for kernel in self.kernels:
             (kernel["metrics"],) = counted[str(folder / f"{kernel['name']}.sass")].values()
         self.state = f"Triton {made['version']}: {len(self.kernels)} cubins for sm_89"
-        self.folder, self.known = folder, {}
+        self.folder = folder
 
-    def cost(self, model, batch, chip):
-        """Milliseconds of all blocks (seven launches each) and of their linears; None without Triton."""
+    def cost(self, model, batch, chip, warm_bytes):
+        """Milliseconds of all blocks (seven launches each) and of their linears, cold and with `warm_bytes` by role of a launch; None without Triton."""
         if self.kernels is None:
             return None
-        if (model, batch) not in self.known:
-            self.known[model, batch] = self._estimate(model, batch)
-        best = {role: min(choices, key=lambda c: c[1][chip]) for role, choices in self.known[model, batch].items()}
-        us = {role: choice[1][chip] for role, choice in best.items()}
-        linears = us["qkv"] + us["proj"] + us["fc1"] + us["fc2"]
-        return {"blocks_ms": model.layers * (linears + us["attention"] + 2 * us["norm"]) / 1e3, "linears_ms": model.layers * linears / 1e3,
-                "us": us, "kernels": {role: choice[0] for role, choice in best.items()}}
+        found = self._estimate(model, batch, chip, warm_bytes)
+        total, us, kernels = {}, {}, {}
+        for key, field in (("ms", "us"), ("l2_ms", "warm_us")):
+            best = {role: min(choices, key=lambda c: c[1][field]) for role, choices in found.items()}
+            us[key] = {role: choice[1][field] for role, choice in best.items()}
+            kernels[key] = {role: choice[0] for role, choice in best.items()}
+            total[f"blocks_{key}"] = model.layers * sum(us[key].values()) / 1e3
+            total[f"linears_{key}"] = model.layers * sum(us[key][role] for role in ("qkv", "proj", "fc1", "fc2")) / 1e3
+        return total | {"us": us, "kernels": kernels}
 
-    def _estimate(self, model, batch):
-        """role -> [(kernel's name, chip -> us)]."""
+    def _estimate(self, model, batch, chip, warm_bytes):
+        """role -> [(kernel's name, the estimate's fields)] of what fits."""
         rows, d, f = batch * model.tokens, model.hidden, model.mlp
         launches = [(role, k, launch) for role, n, depth, epilogue, moved in (
             ("qkv", 3 * d, d, 0, rows * (d + 6 * d)), ("proj", d, d, 1, rows * (d + 4 * d)), ("fc1", f, d, 2, rows * (d + f)), ("fc2", d, f, 1, rows * (f + 4 * d)))
@@ -88,16 +90,16 @@ class Triton:
                                           "block_copy_bytes": (2 * padded + k["BM"]) * head * 2, "stages": k["stages"], "stage_bytes": 2 * k["BN"] * k["D"] * 2}
                 launches.append(("attention", k, (metrics, blocks * model.heads * batch, rows, rows * 7 * d)))
             if k["name"] == f"norm{d}":
-                launches.append(("norm", k, (k["metrics"], rows, rows, rows * 3 * d + 8 * d)))
+                launches += [(role, k, (k["metrics"], rows, rows, rows * 3 * d + 8 * d)) for role in ("norm1", "norm2")]
         described = [{"name": k["name"], "target": "sm_89", "metrics": m, "blocks": blocks, "threads": k["threads"], "dynamic_shared_bytes": k["shared"],
-                      "rows": r, "dram_bytes": moved} for _, k, (m, blocks, r, moved) in launches]
+                      "rows": r, "dram_bytes": moved, "warm_bytes": {chip: warm_bytes[role]}} for role, k, (m, blocks, r, moved) in launches]
         path = self.folder / "launches.json"
         path.write_text(json.dumps(described), encoding="utf-8")
         found = {}
-        for (role, k, _), estimate in zip(launches, json.loads(run_tool("vitrify-estimate", [path])), strict=True):
-            fits = {e["chip"]: e["us"] for e in estimate["estimates"] if e["resident_blocks"]}
-            if fits:
-                found.setdefault(role, []).append((k["name"], fits))
+        for (role, k, _), estimate in zip(launches, json.loads(run_tool("vitrify-estimate", [path, "--chip", chip])), strict=True):
+            (e,) = estimate["estimates"]
+            if e["resident_blocks"]:
+                found.setdefault(role, []).append((k["name"], e))
         return found
 
     def _linears(self, rows, n, depth, epilogue, moved):
@@ -105,6 +107,6 @@ class Triton:
             if k["kernel"] != "linear" or k["EPILOGUE"] != epilogue:
                 continue
             bm, bn, padded = k["BM"], k["BN"], up(depth, k["BK"]) * k["BK"]
-            metrics = k["metrics"] | {"macs_per_row": n * depth, "block_macs": bm * bn * padded, "block_copy_bytes": (bm + bn) * padded,
+            metrics = k["metrics"] | {"macs_per_row": n * depth, "block_macs": bm * bn * padded, "block_copy_bytes": (bm + bn) * padded, "block_rows": bm, "block_outputs": bm * bn, "columns": n,
                                       "stages": k["stages"], "stage_bytes": (bm + bn) * k["BK"]}
             yield k, (metrics, up(rows, bm) * up(n, bn), rows, moved)

@@ -176,12 +176,18 @@ private:
                          {"bytes", {{"tuned", at(buffer.size, tuned)}, {"max", at(buffer.size, largest)}}}});
     Json list = Json::array();
     totals.clear();
+    caches.clear();
+    for (const Chip &chip : chips())
+      if (chip.target == target.name)
+        caches.try_emplace(&chip, int64_t(chip.l2Bytes));
     steps(program, program.steps, tuned, true, list);
     PlanTraffic traffic = planTraffic(plan, program, tuned);
     Json estimates = Json::array();
     for (const auto &[chip, total] : totals)
       estimates.push_back({{"chip", chip->name},
-                           {"kernels_us", total / 1e3},
+                           {"kernels_us", total.cold / 1e3},
+                           {"warm_kernels_us", total.warm / 1e3},
+                           {"warm_bytes", total.warmBytes},
                            {"gaps_us", double(traffic.launches) * chip->launchOverheadNs / 1e3}});
     return {{"name", program.name},
             {"arena_bytes", {{"tuned", at(program.arena_bytes, tuned)}, {"max", at(program.arena_bytes, largest)}}},
@@ -203,6 +209,11 @@ private:
       Json json = {{"kind", kStepKinds[static_cast<size_t>(step.kind)]}, {"layers", step.layers}};
       if (step.kind == PlanStep::Kind::Launch)
         launch(program, step, tuned, executed, json);
+      if (step.kind == PlanStep::Kind::Copy && executed) {
+        StepRanges ranges = stepRanges(plan, program, step, tuned);
+        for (auto &[chip, cache] : caches)
+          cache.launch(ranges.reads, ranges.writes);
+      }
       if (step.kind == PlanStep::Kind::Call)
         json["callee"] = step.callee;
       if (step.kind == PlanStep::Kind::ExitIf)
@@ -243,7 +254,7 @@ private:
     }
     json["bytes"] = stepTraffic(plan, program, step, tuned);
     if (target.device == "cuda" && json.contains("kernel") && executed)
-      json["estimates"] = estimatesOf(step, json, tuned);
+      json["estimates"] = estimatesOf(program, step, json, tuned);
     Json weights = Json::array();
     std::set<std::string> tensors;
     for (unsigned weight : step.weights) {
@@ -258,8 +269,9 @@ private:
     json["weights"] = std::move(weights);
   }
 
-  /// The launch model's columns on each chip that the target's code runs on. `json` has the chosen kernel and its grid.
-  Json estimatesOf(const PlanStep &step, const Json &json, const std::vector<int64_t> &tuned) {
+  /// The launch model's columns on each chip that the target's code runs on. `json` has the chosen kernel and its grid. Cold: every
+  /// operand comes from memory and every result goes there. Warm: after the launches before it, on one L2.
+  Json estimatesOf(const PlanProgram &program, const PlanStep &step, const Json &json, const std::vector<int64_t> &tuned) {
     auto kernel = std::ranges::find(plan.kernels, json["kernel"].get<std::string>(), &PlanKernel::name);
     double blocks = 1, rows = step.args.empty() ? 1 : double(at(step.args[0], tuned));
     for (const Json &size : json["grid"])
@@ -269,12 +281,20 @@ private:
       threads *= size.get<int>();
     KernelLaunch launch = launchOf(kernel->metrics, blocks, threads, json["shared_bytes"].get<uint64_t>(), rows,
                                    json["bytes"].get<double>());
+    StepRanges ranges = stepRanges(plan, program, step, tuned);
     Json list = Json::array();
     for (const Chip &chip : chips()) {
       if (chip.target != target.name)
         continue;
       LaunchEstimate estimate = estimateLaunch(launch, chip);
-      totals[&chip] += estimate.nanoseconds;
+      KernelLaunch warmLaunch = launch;
+      L2Residency::Traffic traffic = caches.at(&chip).launch(ranges.reads, ranges.writes);
+      warmLaunch.dramBytes = double(traffic.bytes());
+      LaunchEstimate warm = estimateLaunch(warmLaunch, chip);
+      Totals &total = totals[&chip];
+      total.cold += estimate.nanoseconds;
+      total.warm += warm.nanoseconds;
+      total.warmBytes += traffic.bytes();
       list.push_back({{"chip", chip.name},
                       {"resident_blocks", estimate.residentPerSM},
                       {"rounds", estimate.rounds},
@@ -287,7 +307,11 @@ private:
                       {"l2_bytes_per_clock", estimate.l2BytesPerCycle},
                       {"bytes_in_flight", estimate.bytesInFlight},
                       {"limiter", estimate.limiter},
-                      {"us", estimate.nanoseconds / 1e3}});
+                      {"us", estimate.nanoseconds / 1e3},
+                      {"warm_read_bytes", traffic.readBytes},
+                      {"warm_written_bytes", traffic.writtenBytes},
+                      {"warm_limiter", warm.limiter},
+                      {"warm_us", warm.nanoseconds / 1e3}});
     }
     return list;
   }
@@ -297,7 +321,12 @@ private:
   const SafeTensorsHeader &header;
   std::map<std::string, std::vector<std::string>> readers; ///< by tensor: the layers of each step that reads it
   std::map<size_t, int64_t> launches; ///< steps that may launch each kernel
-  std::map<const Chip *, double> totals; ///< of the program at hand: nanoseconds of its launches at the tuned shapes
+  struct Totals {
+    double cold = 0, warm = 0; ///< nanoseconds
+    int64_t warmBytes = 0;
+  };
+  std::map<const Chip *, Totals> totals; ///< of the program at hand: its launches at the tuned shapes
+  std::map<const Chip *, L2Residency> caches; ///< of the program at hand, after the launches so far
 };
 } // namespace
 

@@ -152,14 +152,16 @@ std::string printModel(const Json &program) {
   for (size_t chip = 0; chip < program["estimates"].size(); ++chip) {
     const Json &total = program["estimates"][chip];
     double kernels = total["kernels_us"].get<double>(), gaps = total["gaps_us"].get<double>();
-    result += "\n  Estimate for " + text(total["chip"]) + " (by the launch model, not measured): kernels " + fixed(kernels, 1) + " us, gaps between them " +
-              fixed(gaps, 1) + " us\n";
-    Table table({"layers", "useful", "filled", "pipe", "epilogue", "resident", "rounds", "limited by", "us"});
+    result += "\n  Estimate for " + text(total["chip"]) + " (by the launch model, not measured): kernels " + fixed(kernels, 1) + " us when every operand comes from memory, " +
+              fixed(total["warm_kernels_us"].get<double>(), 1) + " us with what the launches before leave in L2 (" + bytes(total["warm_bytes"]) +
+              " from and to memory), gaps between them " + fixed(gaps, 1) + " us\n";
+    Table table({"layers", "useful", "filled", "pipe", "epilogue", "resident", "rounds", "limited by", "us", "with L2", "us"});
     auto row = [&](const Json &step) {
       const Json &e = step["estimates"][chip];
       table.add({joined(step["layers"]), fixed(e["useful_share"].get<double>(), 3), fixed(e["fill_share"].get<double>(), 3),
                  fixed(e["pipe_ceiling"].get<double>(), 3), fixed(e["epilogue_share"].get<double>(), 3), text(e["resident_blocks"]),
-                 fixed(e["rounds"].get<double>(), 0), text(e["limiter"]), fixed(e["us"].get<double>(), 2)});
+                 fixed(e["rounds"].get<double>(), 0), text(e["limiter"]), fixed(e["us"].get<double>(), 2), text(e["warm_limiter"]),
+                 fixed(e["warm_us"].get<double>(), 2)});
     };
     eachEstimated(program["steps"], row);
     result += table.print();

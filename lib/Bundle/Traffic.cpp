@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "Traffic.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <string>
@@ -137,6 +138,32 @@ int vitrify::chosenKernel(const PlanStep &step, const std::vector<int64_t> &symb
   return -1;
 }
 
+/// The buffers that a launch reads and writes. q, k and v are views of one buffer; together they are it. A split product reads no
+/// operand of its epilogue and writes parts alone.
+struct StepBuffers {
+  std::vector<unsigned> reads, writes;
+  bool split = false;
+};
+static bool isParts(const PlanBuffer &buffer) { return buffer.name.ends_with("#parts"); }
+static StepBuffers buffersOf(const Plan &plan, const PlanProgram &program, const PlanStep &step, int chosen) {
+  StepBuffers buffers;
+  if (step.kind == PlanStep::Kind::Launch) {
+    const auto &metrics = plan.kernels[step.kernels[size_t(chosen)]].metrics;
+    const auto parts = metrics.find("split");
+    buffers.split = parts != metrics.end() && parts->second > 1;
+  }
+  std::set<unsigned> seen;
+  for (const PlanOperand &operand : step.reads)
+    if (isParts(program.buffers[operand.buffer]) ||
+        (seen.insert(operand.buffer).second && (!buffers.split || seen.size() == 1)))
+      buffers.reads.push_back(operand.buffer);
+  seen.clear();
+  for (const PlanOperand &operand : step.writes)
+    if ((isParts(program.buffers[operand.buffer]) || !buffers.split) && seen.insert(operand.buffer).second)
+      buffers.writes.push_back(operand.buffer);
+  return buffers;
+}
+
 int64_t vitrify::stepTraffic(const Plan &plan, const PlanProgram &program, const PlanStep &step,
                              const std::vector<int64_t> &symbols) {
   if (step.kind == PlanStep::Kind::Copy)
@@ -144,23 +171,45 @@ int64_t vitrify::stepTraffic(const Plan &plan, const PlanProgram &program, const
   int chosen = chosenKernel(step, symbols);
   if (chosen < 0)
     return 0;
-  const auto &metrics = plan.kernels[step.kernels[size_t(chosen)]].metrics;
-  const auto parts = metrics.find("split");
-  const bool split = parts != metrics.end() && parts->second > 1;
-  auto inMemory = [&](const PlanOperand &operand) { return !program.buffers[operand.buffer].name.ends_with("#parts"); };
   int64_t bytes = 0;
   for (unsigned weight : std::set<unsigned>(step.weights.begin(), step.weights.end()))
     bytes += weightBytes(plan.weights[weight]);
-  // q, k and v are views of one buffer; together they are it. A split product reads no operand of its epilogue.
-  std::set<unsigned> seen;
-  for (const PlanOperand &operand : step.reads)
-    if (inMemory(operand) && seen.insert(operand.buffer).second && (!split || seen.size() == 1))
-      bytes += at(program.buffers[operand.buffer].size, symbols);
-  seen.clear();
-  for (const PlanOperand &operand : step.writes)
-    if (inMemory(operand) && !split && seen.insert(operand.buffer).second)
-      bytes += at(program.buffers[operand.buffer].size, symbols);
+  StepBuffers buffers = buffersOf(plan, program, step, chosen);
+  for (const std::vector<unsigned> *list : {&buffers.reads, &buffers.writes})
+    for (unsigned buffer : *list)
+      if (!isParts(program.buffers[buffer]))
+        bytes += at(program.buffers[buffer].size, symbols);
   return bytes;
+}
+
+StepRanges vitrify::stepRanges(const Plan &plan, const PlanProgram &program, const PlanStep &step,
+                               const std::vector<int64_t> &symbols) {
+  StepRanges ranges;
+  const int chosen = chosenKernel(step, symbols);
+  if (step.kind != PlanStep::Kind::Copy && chosen < 0)
+    return ranges;
+  const uint64_t firstWeight = program.buffers.size() + 1;
+  auto rangeOf = [&](unsigned index) -> MemoryRange {
+    const PlanBuffer &buffer = program.buffers[index];
+    int64_t size = at(buffer.size, symbols);
+    if (buffer.kind != PlanBuffer::Kind::Arena)
+      return {index + 1, 0, size};
+    int64_t offset = at(buffer.offset, symbols);
+    return {0, offset, offset + size};
+  };
+  StepBuffers buffers = buffersOf(plan, program, step, chosen);
+  for (unsigned buffer : buffers.reads)
+    ranges.reads.push_back(rangeOf(buffer));
+  for (unsigned buffer : buffers.writes)
+    ranges.writes.push_back(rangeOf(buffer));
+  for (unsigned weight : step.weights) {
+    // Weights of one tensor are one copy in memory when they have one layout.
+    auto first = std::ranges::find_if(plan.weights, [&](const PlanWeight &other) {
+      return other.tensor == plan.weights[weight].tensor && other.layout == plan.weights[weight].layout;
+    });
+    ranges.reads.push_back({firstWeight + uint64_t(first - plan.weights.begin()), 0, weightBytes(plan.weights[weight])});
+  }
+  return ranges;
 }
 
 PlanTraffic vitrify::planTraffic(const Plan &plan, const PlanProgram &program, const std::vector<int64_t> &symbols) {

@@ -10,6 +10,7 @@
 #pragma once
 
 #include "vitrify/Bundle/Plan.h"
+#include "vitrify/GpuModel/L2Residency.h"
 
 #include <vector>
 
@@ -31,6 +32,12 @@ int chosenKernel(const PlanStep &step, const std::vector<int64_t> &symbols);
 /// Bytes of one launch or copy at these values of the program's symbols. The parts of a product whose K is split are left
 /// out: the compiler bounds their size so that they stay in L2 until the next launch adds them up, which writes the results.
 int64_t stepTraffic(const Plan &plan, const PlanProgram &program, const PlanStep &step, const std::vector<int64_t> &symbols);
+/// The operands of one launch or copy as ranges of memory, for a model of the L2 that launches follow each other on: the arena is one
+/// allocation, every argument and every tensor of weights another. Parts of a split product are among them.
+struct StepRanges {
+  std::vector<MemoryRange> reads, writes;
+};
+StepRanges stepRanges(const Plan &plan, const PlanProgram &program, const PlanStep &step, const std::vector<int64_t> &symbols);
 /// Of a program; called programs are left out.
 PlanTraffic planTraffic(const Plan &plan, const PlanProgram &program, const std::vector<int64_t> &symbols);
 

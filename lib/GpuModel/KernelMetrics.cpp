@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "vitrify/GpuModel/KernelMetrics.h"
 
+#include <cmath>
 #include <utility>
 
 namespace vitrify {
@@ -119,7 +120,7 @@ KernelLaunch launchOf(const KernelMetrics &metrics, double blocks, int threads, 
   launch.threadsPerBlock = threads;
   launch.registersPerThread = int(metric(metrics, "registers"));
   launch.sharedBytesPerBlock = dynamicSharedBytes + uint64_t(metric(metrics, "static_shared_bytes"));
-  launch.dramBytes = dramBytes;
+  launch.dramBytes = launch.operandBytes = dramBytes;
   const double warps = (threads + 31) / 32;
   CodeCounts loop = countsIn(metrics, "loop_"), all = countsIn(metrics, "");
   if (!loop.macs() && !all.macs()) {
@@ -136,6 +137,12 @@ KernelLaunch launchOf(const KernelMetrics &metrics, double blocks, int threads, 
   launch.loop = workOf(loop, warps * trips);
   if (int64_t bytes = metric(metrics, "block_copy_bytes"))
     launch.loop.l2Bytes = double(bytes);
+  // Rows and columns past the end are filled with zeros, not read: what is read of both operands, over the blocks.
+  const double blockRows = double(metric(metrics, "block_rows")), columns = double(metric(metrics, "columns"));
+  if (blockRows > 0 && columns > 0 && rows > 0) {
+    const double blockColumns = double(metric(metrics, "block_outputs")) / blockRows;
+    launch.loop.l2Bytes *= (rows / std::ceil(rows / blockRows) + columns / std::ceil(columns / blockColumns)) / (blockRows + blockColumns);
+  }
   if (!whole)
     launch.epilogue = workOf(countsIn(metrics, "after_"), warps);
   launch.stages = std::max(1, int(metric(metrics, "stages")));

@@ -80,14 +80,19 @@ LaunchEstimate estimateLaunch(const KernelLaunch &launch, const Chip &chip) {
 
   double cycles = e.fillCycles + e.loopCycles + e.exposedEpilogueCycles;
   e.nanoseconds = cycles * 1e6 / chip.clockKHz;
+  if (e.fillCycles > e.loopCycles + e.exposedEpilogueCycles)
+    e.limiter = "latency";
   e.dramNs = launch.dramBytes / chip.memoryBytesPerSecond * 1e9;
   double memory = e.dramNs + chip.memoryLatencyNs;
   if (memory > e.nanoseconds) {
     e.nanoseconds = memory;
     e.limiter = "dram";
   }
-  if (e.limiter != "dram" && e.fillCycles > e.loopCycles + e.exposedEpilogueCycles)
-    e.limiter = "latency";
+  double crossing = launch.operandBytes / (chip.smCount * chip.l2BytesPerClock) * 1e6 / chip.clockKHz + chip.memoryLatencyNs;
+  if (launch.operandBytes > 0 && crossing > e.nanoseconds) {
+    e.nanoseconds = crossing;
+    e.limiter = "l2";
+  }
   return e;
 }
 

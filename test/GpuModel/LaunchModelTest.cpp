@@ -136,4 +136,17 @@ TEST(Chips, AreFoundByNameAndTarget) {
   EXPECT_NE(none.status().message().find("RTX 4090 (sm_89)"), std::string::npos);
 }
 
+TEST(LaunchModel, OperandsCrossL2EvenWhenMemoryIsNotAsked) {
+  const Chip &l4 = chip("L4");
+  KernelLaunch k;
+  k.blocks = 394;
+  k.loop.warpInstructions = 1;
+  k.operandBytes = k.dramBytes = 12e6;
+  EXPECT_EQ(estimateLaunch(k, l4).limiter, "dram");
+  EXPECT_NEAR(estimateLaunch(k, l4).nanoseconds, 12e6 / 300 + l4.memoryLatencyNs, 1e-3);
+  k.dramBytes = 0; // 58 SMs, 16 bytes a clock each, 2.04 GHz
+  EXPECT_EQ(estimateLaunch(k, l4).limiter, "l2");
+  EXPECT_NEAR(estimateLaunch(k, l4).nanoseconds, 12e6 / (58 * 16 * 2.04) + l4.memoryLatencyNs, 1e-3);
+}
+
 } // namespace

@@ -7,6 +7,8 @@
 #include "vitrify/Support/Json.h"
 
 #include <cstdio>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +26,8 @@ Counts the instructions of GPU kernels and estimates the time of launches. Estim
   --chip NAME    RTX 4090, L4, H100, ...; may be repeated (default: every chip that the launches' target runs on)
 
 LAUNCHES.json is a list of {"name", "target", "metrics", "blocks", "threads", "dynamic_shared_bytes", "rows", "dram_bytes"};
-metrics are a kernel's, as vitrify-inspect or --count show them. Every result holds all inputs of the formula.
+metrics are a kernel's, as vitrify-inspect or --count show them. With "warm_bytes", {CHIP: BYTES}, what comes from and goes to memory
+when launches before left operands in that chip's L2, "warm_us" is given too. Every result holds all inputs of the formula.
 
 examples:
   vitrify-estimate --count kernels.ptx
@@ -60,9 +63,9 @@ Json cyclesOf(const PipeCycles &cycles) {
   return {{"tensor", cycles.tensor}, {"issue", cycles.issue}, {"mufu", cycles.mufu}, {"shared", cycles.shared}, {"l2", cycles.l2}};
 }
 
-Json estimateOn(const KernelLaunch &launch, const Chip &chip) {
+Json estimateOn(const KernelLaunch &launch, const Chip &chip, std::optional<double> warmBytes) {
   LaunchEstimate e = estimateLaunch(launch, chip);
-  return {{"chip", chip.name},
+  Json json = {{"chip", chip.name},
           {"resident_blocks", e.residentPerSM},
           {"resident_warps", e.residentWarps},
           {"blocks_on_busiest_sm", e.blocksOnBusiestSM},
@@ -81,10 +84,17 @@ Json estimateOn(const KernelLaunch &launch, const Chip &chip) {
           {"launch_overhead_us", chip.launchOverheadNs / 1e3},
           {"limiter", e.limiter},
           {"us", e.nanoseconds / 1e3}};
+  if (warmBytes) {
+    KernelLaunch warm = launch;
+    warm.dramBytes = *warmBytes;
+    LaunchEstimate estimate = estimateLaunch(warm, chip);
+    json.update({{"warm_bytes", *warmBytes}, {"warm_limiter", estimate.limiter}, {"warm_us", estimate.nanoseconds / 1e3}});
+  }
+  return json;
 }
 
 StatusOr<Json> estimateOne(const JsonCursor &at, const std::vector<const Chip *> &asked) {
-  VITRIFY_RETURN_IF_ERROR(at.refuseOtherKeys({"name", "target", "metrics", "blocks", "threads", "dynamic_shared_bytes", "rows", "dram_bytes"}));
+  VITRIFY_RETURN_IF_ERROR(at.refuseOtherKeys({"name", "target", "metrics", "blocks", "threads", "dynamic_shared_bytes", "rows", "dram_bytes", "warm_bytes"}));
   VITRIFY_ASSIGN_OR_RETURN(std::string name, at.string("name"));
   VITRIFY_ASSIGN_OR_RETURN(std::string target, at.string("target"));
   VITRIFY_ASSIGN_OR_RETURN(int64_t blocks, at.integer("blocks", 1));
@@ -98,6 +108,15 @@ StatusOr<Json> estimateOne(const JsonCursor &at, const std::vector<const Chip *>
   for (const auto &[key, value] : given.json().items()) {
     VITRIFY_ASSIGN_OR_RETURN(metrics[key], given.integer(key));
   }
+  std::map<std::string, double, std::less<>> warm;
+  if (at.json().contains("warm_bytes")) {
+    VITRIFY_ASSIGN_OR_RETURN(JsonCursor bytes, at.at("warm_bytes"));
+    VITRIFY_RETURN_IF_ERROR(bytes.expectObject());
+    for (const auto &[chip, value] : bytes.json().items()) {
+      VITRIFY_RETURN_IF_ERROR(findChip(chip).status());
+      VITRIFY_ASSIGN_OR_RETURN(warm[chip], bytes.number(chip));
+    }
+  }
   KernelLaunch launch = launchOf(metrics, double(blocks), int(threads), uint64_t(shared), double(rows), dram);
   std::vector<const Chip *> on = asked;
   if (on.empty())
@@ -108,7 +127,7 @@ StatusOr<Json> estimateOne(const JsonCursor &at, const std::vector<const Chip *>
     return at.fail("no chip is known for target '" + target + "'");
   Json list = Json::array();
   for (const Chip *chip : on)
-    list.push_back(estimateOn(launch, *chip));
+    list.push_back(estimateOn(launch, *chip, warm.contains(chip->name) ? std::optional(warm.find(chip->name)->second) : std::nullopt));
   return Json{{"name", name},
               {"inputs",
                {{"blocks", launch.blocks},
@@ -119,6 +138,7 @@ StatusOr<Json> estimateOne(const JsonCursor &at, const std::vector<const Chip *>
                 {"stage_bytes", launch.stageBytes},
                 {"useful_macs", launch.usefulMacs},
                 {"dram_bytes", launch.dramBytes},
+                {"operand_bytes", launch.operandBytes},
                 {"loop", workOf(launch.loop)},
                 {"epilogue", workOf(launch.epilogue)}}},
               {"estimates", std::move(list)}};

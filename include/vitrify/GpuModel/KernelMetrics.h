@@ -28,7 +28,8 @@ std::string tensorInstructions(const KernelMetrics &metrics);
 std::string builtPrecision(const KernelMetrics &metrics);
 
 /// One launch of the kernel over `rows` of its first scalar. Work of the main loop is that of one trip times the trips that
-/// "block_macs" needs, bytes from L2 are "block_copy_bytes"; without a main loop the text is taken for one, and without tensor
+/// "block_macs" needs, bytes from L2 are "block_copy_bytes", less the rows and columns that tiles at the edges do not have (by
+/// "block_rows", "block_outputs", "columns"); without a main loop the text is taken for one, and without tensor
 /// instructions it is executed once.
 KernelLaunch launchOf(const KernelMetrics &metrics, double blocks, int threads, uint64_t dynamicSharedBytes, double rows,
                       double dramBytes);

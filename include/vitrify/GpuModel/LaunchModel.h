@@ -42,7 +42,9 @@ struct KernelLaunch {
   int stages = 1;         ///< buffers of the main loop's copies; stages - 1 are in flight
   double stageBytes = 0;  ///< bytes of one buffer; 0: loads in flight are not modelled
   double usefulMacs = 0;  ///< of the whole launch, without padding; 0: not a tensor kernel
-  double dramBytes = 0;   ///< of the whole launch, each operand once and each result once
+  double dramBytes = 0;   ///< of the whole launch, from and to memory: cold, each operand once and each result once; warm, what
+                          ///< launches before it did not leave in L2 (L2Residency.h)
+  double operandBytes = 0; ///< of the whole launch, each operand and result once: what crosses L2 at least
 };
 
 /// Cycles of the busiest SM for one part of the kernel, by pipe.
@@ -76,7 +78,8 @@ struct LaunchEstimate {
 ///   epilogue= busiest x the same of the epilogue; where R > 1 and more than one round runs, another block's main loop
 ///             hides all but the last round's
 ///   fill    = one memory latency a round when R = 1, one in all otherwise
-///   time    = max(fill + loop + exposed epilogue, DRAM bytes / bandwidth + one latency)
+///   time    = max(fill + loop + exposed epilogue, DRAM bytes / bandwidth + one latency,
+///             operand bytes / (SMs x l2BytesPerClock) + one latency)
 /// A SM with fewer than 4 resident warps has that share of its tensor and issue rate.
 LaunchEstimate estimateLaunch(const KernelLaunch &launch, const Chip &chip);
 

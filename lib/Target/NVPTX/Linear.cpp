@@ -269,6 +269,8 @@ std::map<std::string, int64_t> vitrify::nvptx::linearFacts(const LinearTile &t, 
   padded = (padded + t.split - 1) / t.split;
   return {{"macs_per_row", columns * depth},
           {"block_outputs", t.rows * t.columns},
+          {"block_rows", t.rows},
+          {"columns", columns},
           {"block_macs", t.rows * t.columns * padded},
           {"block_copy_bytes", (t.rows + t.columns) * padded * bytes},
           {"split", t.split},

@@ -20,6 +20,8 @@ int elementBytes(const LinearProblem &p) { return p.type == MatrixType::F8E4M3 ?
 constexpr std::pair<int, int> kWarps[] = {{1, 1}, {1, 2}, {2, 1}, {1, 3}, {3, 1}, {1, 4}, {2, 2}, {4, 1}, {1, 5}, {5, 1}, {8, 1}, {7, 1}, {6, 1}, {1, 7},
                                           {2, 3}, {3, 2}, {1, 6}, {2, 4}, {4, 2}, {1, 8}};
 
+/// What a nanosecond that memory hides counts for when tiles are compared.
+constexpr double kBusyShare = 0.05;
 /// Room for the parts of K at most: what does not stay in L2 costs more than it saves.
 constexpr double kMaxPartBytes = 16 << 20;
 
@@ -108,6 +110,8 @@ KernelLaunch nvptx::launchOf(const LinearProblem &p, const LinearTile &t, int64_
   launch.stages = t.stages;
   launch.stageBytes = t.stageBytes();
   launch.usefulMacs = double(rows) * p.columns * p.depth;
+  // Weights come from memory whatever the launches before left in L2.
+  launch.dramBytes = double(p.columns) * p.depth * elementBytes(p);
 
   double stages = double(ceilDiv(ceilDiv(p.depth * elementBytes(p), t.depthBytes), t.split));
   double steps = stages * t.depthBytes / 32, warps = t.threads() / 32;
@@ -134,12 +138,12 @@ KernelLaunch nvptx::launchOf(const LinearProblem &p, const LinearTile &t, int64_
 }
 
 double nvptx::costOf(const LinearProblem &p, const LinearTile &t, int64_t rows, const Chip &chip) {
-  // DRAM is left out: it costs every tile the same, and would hide what tells them apart.
   LaunchEstimate e = estimateLaunch(launchOf(p, t, rows), chip);
   if (e.residentPerSM == 0 || (t.split > 1 && 4.0 * t.split * rows * p.columns > kMaxPartBytes))
     return std::numeric_limits<double>::infinity();
-  // Of tiles that wait for the same, the one that does less.
-  double nanoseconds = e.nanoseconds * (1 + 1e-3 * (1 - e.usefulShare));
+  // Of tiles that wait for the same, the one that does less: memory costs every tile the same, and would hide what tells them apart.
+  double busy = (e.fillCycles + e.loopCycles + e.exposedEpilogueCycles) * 1e6 / chip.clockKHz;
+  double nanoseconds = (e.nanoseconds + kBusyShare * busy) / (1 + kBusyShare) + 1e-3 * e.nanoseconds * (1 - e.usefulShare);
   if (t.split == 1)
     return nanoseconds;
   return nanoseconds + estimateLaunch(reduceLaunch(p, t.split, rows), chip).nanoseconds + chip.launchOverheadNs;
