@@ -31,7 +31,7 @@ def counted(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sass")
     model = next(m for m in MODELS if m.name == request.param)
     _, target, ptx = build(model, 8, folder, TARGET)
-    (folder / "k.ptx").write_text(ptx)
+    (folder / "k.ptx").write_text(ptx())
     subprocess.run([tool("ptxas"), "-O3", f"-arch={TARGET}", folder / "k.ptx", "-o", folder / "k.cubin"], check=True)
     (folder / "k.sass").write_text(subprocess.run([tool("nvdisasm"), "-c", folder / "k.cubin"], capture_output=True, text=True, check=True).stdout)
     counts = json.loads(run_tool("vitrify-estimate", ["--count", folder / "k.sass", folder / "k.ptx"]))
