@@ -39,9 +39,11 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
     prune.tolerance = options.tolerance;
     pm.addPass(vit::createPruneGates(prune));
   }
-  // 2. One linear for q, k and v; before precision, so that a joined linear gets one.
-  if (options.fuse)
+  // 2. One linear for gate and up, one for q, k and v; before precision, so that a joined linear gets one.
+  if (options.fuse) {
+    pm.addPass(vit::createFuseGLU());
     pm.addPass(vit::createFuseQKV());
+  }
   // 3. Which number format each layer computes in, and the conversions that makes necessary.
   vit::AssignPrecisionOptions assign;
   assign.precision = options.precision;

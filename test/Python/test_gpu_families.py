@@ -58,3 +58,6 @@ def test_blocks_are_in_fp8(model):
     found = {layer["name"]: layer["precision"] for layer in target["layers"]}
     assert {found[name] for name in found if name.startswith("b") and name.split(".")[1] in ("q", "proj", "fc1", "gate", "up", "fc2")} == {"f8e4m3"}
     assert all(kernel["metrics"]["spill_bytes"] == 0 for kernel in target["kernels"])
+    # Norm, q/k/v, attention, projection, norm, the MLP's two linears; LayerScale, gated units and what rounds to FP8 are part of these.
+    for each in seen["targets"]:
+        assert each["programs"][0]["traffic"]["launches_of_blocks"] == 7 * 2

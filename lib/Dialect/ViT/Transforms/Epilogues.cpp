@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "Epilogues.h"
 
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/IRMapping.h"
 
 using namespace mlir;
@@ -19,13 +20,19 @@ LinearOp vitrify::vit::prependToEpilogue(LinearOp op, Value input, Value weight,
   llvm::append_range(maps, op.getMaps().getAsValueRange<AffineMapAttr>());
   auto made = LinearOp::create(builder, loc, op.getResultTypes(), input, weight, op.getXScales(), op.getWScales(),
                                op.getActive(), op.getLayers(), ins, builder.getAffineMapArrayAttr(maps),
-                               builder.getI64IntegerAttr(1));
+                               op.getGroupAttr());
   for (NamedAttribute attribute : op->getDiscardableAttrs())
     made->setAttr(attribute.getName(), attribute.getValue());
   Block &block = made.getEpilogue().emplaceBlock();
-  Value acc = block.addArgument(builder.getF32Type(), loc);
-  Value element = block.addArgument(getElementTypeOrSelf(operand.getType()), loc);
+  int64_t group = op.getGroup();
+  auto typeOf = [&](Type element, bool vector) { return vector ? Type(VectorType::get({group}, element)) : element; };
+  bool byColumn = map.isFunctionOfDim(1);
+  Type elementType = getElementTypeOrSelf(operand.getType());
+  Value acc = block.addArgument(typeOf(builder.getF32Type(), group > 1), loc);
+  Value element = block.addArgument(typeOf(elementType, group > 1 && byColumn), loc);
   builder.setInsertionPointToStart(&block);
+  if (group > 1 && !byColumn)
+    element = vector::BroadcastOp::create(builder, loc, typeOf(elementType, true), element);
   Value first = step(builder, acc, element);
   if (op.getEpilogue().empty()) {
     YieldOp::create(builder, loc, first);

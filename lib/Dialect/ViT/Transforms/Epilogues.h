@@ -8,8 +8,9 @@
 
 namespace vitrify::vit {
 
-/// Replaces `op`, whose group is 1, by a linear of `input` and `weight` whose epilogue begins with `step`: it is given the
-/// accumulator and the element of `operand` that `map` selects, and returns what the old epilogue takes for the accumulator.
+/// Replaces `op` by a linear of `input` and `weight` whose epilogue begins with `step`: it is given the accumulator and the
+/// element of `operand` that `map` selects (vectors both where the epilogue sees groups of columns), and returns what the old
+/// epilogue takes for the accumulator.
 LinearOp prependToEpilogue(LinearOp op, mlir::Value input, mlir::Value weight, mlir::Value operand, mlir::AffineMap map,
                            llvm::function_ref<mlir::Value(mlir::OpBuilder &, mlir::Value, mlir::Value)> step);
 

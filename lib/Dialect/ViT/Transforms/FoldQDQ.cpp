@@ -56,10 +56,6 @@ std::optional<Match> match(LinearOp op, std::string &reason) {
     reason = "its weight is scaled along K";
     return std::nullopt;
   }
-  if (op.getGroup() != 1) {
-    reason = "its epilogue sees groups of columns";
-    return std::nullopt;
-  }
   return m;
 }
 

@@ -153,6 +153,11 @@ static void moveSizes(Value from, Value to) {
     }
 }
 
+/// Whether an epilogue gives one number for each group of columns.
+static bool yieldsScalar(EpilogueOpInterface op) {
+  return !op.getEpilogue().empty() && !isa<VectorType>(op.getEpilogue().front().getTerminator()->getOperand(0).getType());
+}
+
 /// A norm whose rows are quantised each by its own scale: an epilogue that sees whole rows.
 bool Fuser::fuseToken(QuantizeOp quantize, std::string &reason) {
   auto norm = quantize.getInput().getDefiningOp<NormOp>();
@@ -223,8 +228,8 @@ bool Fuser::fuse(Operation *consumer, std::string &reason) {
       reason = "its operand '" + valueName(candidate) + "' has other users";
       continue;
     }
-    if (op->getNumResults() != 1 || op.getGroup() != 1) {
-      reason = "its producer has several results or groups of columns";
+    if (op->getNumResults() != 1 || (op.getGroup() != 1 && !yieldsScalar(op))) {
+      reason = "its producer has several results or a vector for a group of columns";
       continue;
     }
     producer = op;
@@ -237,6 +242,11 @@ bool Fuser::fuse(Operation *consumer, std::string &reason) {
   if (!collect(consumer, produced, extra, reason))
     return false;
   reason.clear();
+  // Operands of an epilogue over groups are by the accumulator's columns, which the consumer does not know.
+  if (producer.getGroup() > 1 && llvm::any_of(extra, [](const NewOperand &operand) { return operand.map.isFunctionOfDim(1); })) {
+    reason = "it has operands by column, and its producer groups of columns";
+    return false;
+  }
 
   // The fused op stands where the consumer stood, where all operands are known.
   OpBuilder builder(consumer);
@@ -260,7 +270,8 @@ bool Fuser::fuse(Operation *consumer, std::string &reason) {
   // The body: the producer's, then the consumer on what it yielded.
   Region body;
   Block &block = body.emplaceBlock();
-  Value acc = block.addArgument(builder.getF32Type(), loc);
+  Type f32 = builder.getF32Type();
+  Value acc = block.addArgument(producer.getGroup() > 1 ? Type(VectorType::get({int64_t(producer.getGroup())}, f32)) : f32, loc);
   IRMapping mapping;
   Value element = acc;
   {

@@ -47,3 +47,29 @@ func.func @by_token(%x: tensor<?x8xf32>) -> tensor<?x8xf32> {
   %2 = vit.linear %0, %1 layers ["b1.fc1"] : tensor<?x8xf32>, tensor<8x8xf32> -> tensor<?x8xf32>
   return %2 : tensor<?x8xf32>
 }
+
+// An epilogue over pairs of columns: the scale of a channel is a pair too, that of a token the same for both.
+vit.weight @pair.w : tensor<8x8xf8E4M3FN> { %0 = vit.literal dense<1.0> : tensor<8x8xf8E4M3FN>  vit.yield %0 : tensor<8x8xf8E4M3FN> }
+vit.weight @pair.ws : tensor<8x1xf32> { %0 = vit.literal dense<3.0> : tensor<8x1xf32>  vit.yield %0 : tensor<8x1xf32> }
+// CHECK-LABEL: func.func @pairs
+// CHECK: vit.linear %{{.*}} layers ["up"] : tensor<?x8xf8E4M3FN>, tensor<8x8xf8E4M3FN> -> tensor<?x4xf32> epilogue(%{{.*}} : tensor<8xf32>, %{{.*}} : tensor<?x1xf32>) group 2 {
+// CHECK: ^bb0(%[[A:.*]]: vector<2xf32>, %[[C:.*]]: vector<2xf32>, %[[T:.*]]: f32):
+// CHECK: %[[AC:.*]] = arith.mulf %[[A]], %[[C]] : vector<2xf32>
+// CHECK: %[[TT:.*]] = vector.broadcast %[[T]] : f32 to vector<2xf32>
+// CHECK: %[[S:.*]] = arith.mulf %[[AC]], %[[TT]] : vector<2xf32>
+// CHECK: vector.extract %[[S]][0]
+func.func @pairs(%x: tensor<?x8xf32>) -> tensor<?x4xf32> {
+  %w = vit.get @pair.w : tensor<8x8xf8E4M3FN>
+  %ws = vit.get @pair.ws : tensor<8x1xf32>
+  %d = vit.dequantize %w, %ws layers ["w"] : tensor<8x8xf8E4M3FN>, tensor<8x1xf32> -> tensor<8x8xf32>
+  %c, %s = vit.quantize token %x layers ["q"] : tensor<?x8xf32> -> tensor<?x8xf8E4M3FN>, tensor<?x1xf32>
+  %b = vit.dequantize %c, %s layers ["q"] : tensor<?x8xf8E4M3FN>, tensor<?x1xf32> -> tensor<?x8xf32>
+  %r = vit.linear %b, %d layers ["up"] : tensor<?x8xf32>, tensor<8x8xf32> -> tensor<?x4xf32> epilogue() group 2 {
+  ^bb0(%acc: vector<2xf32>):
+    %g = vector.extract %acc[0] : f32 from vector<2xf32>
+    %u = vector.extract %acc[1] : f32 from vector<2xf32>
+    %p = arith.mulf %g, %u : f32
+    vit.yield %p : f32
+  }
+  return %r : tensor<?x4xf32>
+}

@@ -55,3 +55,31 @@ func.func @by_token(%x: tensor<?x8xf32>, %g: tensor<8xf32>) -> (tensor<?x8xi8>, 
   %c, %s = vit.quantize token %0 layers ["b0.ln1#i8"] : tensor<?x8xf32> -> tensor<?x8xi8>, tensor<?x1xf32>
   return %c, %s : tensor<?x8xi8>, tensor<?x1xf32>
 }
+
+// An epilogue over pairs takes a static scale, and no operand that goes by the consumer's columns.
+vit.weight @pair.s : tensor<1xf32> { %0 = vit.literal dense<2.0> : tensor<1xf32>  vit.yield %0 : tensor<1xf32> }
+// CHECK-LABEL: func.func @pairs
+// CHECK: vit.linear %{{.*}} layers ["up", "q"]{{.*}} -> tensor<?x4xf8E4M3FN> epilogue(%{{.*}} {{.*}} : tensor<1xf32>) group 2 {
+// CHECK: ^bb0(%{{.*}}: vector<2xf32>, %[[I:.*]]: f32):
+// CHECK: %[[P:.*]] = arith.mulf
+// CHECK: %[[Q:.*]] = arith.mulf %[[P]], %[[I]] : f32
+// CHECK: vit.convert %[[Q]] sat
+// CHECK: vit.residual
+func.func @pairs(%x: tensor<?x8xf32>, %w: tensor<8x8xf32>, %y: tensor<?x4xf32>) -> (tensor<?x4xf8E4M3FN>, tensor<?x4xf32>) {
+  %s = vit.get @pair.s : tensor<1xf32>
+  %0 = vit.linear %x, %w layers ["up"] : tensor<?x8xf32>, tensor<8x8xf32> -> tensor<?x4xf32> epilogue() group 2 {
+  ^bb0(%acc: vector<2xf32>):
+    %g = vector.extract %acc[0] : f32 from vector<2xf32>
+    %u = vector.extract %acc[1] : f32 from vector<2xf32>
+    %r = arith.mulf %g, %u : f32
+    vit.yield %r : f32
+  }
+  %c, %t = vit.quantize tensor %0 scale(%s : tensor<1xf32>) layers ["q"] : tensor<?x4xf32> -> tensor<?x4xf8E4M3FN>, tensor<1xf32>
+  %1 = vit.linear %x, %w layers ["up2"] : tensor<?x8xf32>, tensor<8x8xf32> -> tensor<?x4xf32> epilogue() group 2 {
+  ^bb0(%acc: vector<2xf32>):
+    %g = vector.extract %acc[0] : f32 from vector<2xf32>
+    vit.yield %g : f32
+  }
+  %2 = vit.residual %y, %1 layers ["r"] : tensor<?x4xf32>, tensor<?x4xf32> -> tensor<?x4xf32>
+  return %c, %2 : tensor<?x4xf8E4M3FN>, tensor<?x4xf32>
+}

@@ -97,6 +97,28 @@ def FuseQKV : Pass<"vit-fuse-qkv", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::tensor::TensorDialect"];
 }
 
+def FuseGLU : Pass<"vit-fuse-glu", "::mlir::ModuleOp"> {
+  let summary = "the two linears of a gated linear unit become one that computes the unit in its epilogue";
+  let description = [{
+    Where `vit.glu` reads two linears of one input that nothing else reads, their rows are put in turns by recipe, gate before up,
+    so that the two sums of a neuron lie side by side, and the unit is an epilogue over pairs of columns.
+
+    `glu silu (linear %x, %g), (linear %x, %u)` becomes
+    ```mlir
+    %h = vit.linear %x, %gu ... epilogue() group 2 {
+    ^bb0(%acc: vector<2xf32>):
+      %0 = vector.extract %acc[0] : f32 from vector<2xf32>
+      %1 = vector.extract %acc[1] : f32 from vector<2xf32>
+      %2 = vit.act silu %0 : f32
+      %3 = arith.mulf %2, %1 : f32
+      vit.yield %3 : f32
+    }
+    ```
+  }];
+  let statistics = [Statistic<"fused", "units-fused", "gated units that became an epilogue">];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::vector::VectorDialect"];
+}
+
 def AssignPrecision : Pass<"vit-assign-precision", "::mlir::ModuleOp"> {
   let summary = "says in which number format each layer computes";
   let description = [{
