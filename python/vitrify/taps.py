@@ -1,9 +1,11 @@
-"""Named values of a model in float32 from compiled code: what calibration looks at, some twenty times sooner than from the reference interpreter."""
+"""Named values of a model from compiled code: what calibration, comparison and reports look at, some twenty times sooner than from the reference interpreter."""
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
+from vitrify import evaluate as interpreter
 from vitrify.errors import VitrifyError
-from vitrify.evaluate import evaluate
 from vitrify.runtime import Program
 from vitrify.targets import host_target
 from vitrify.tools import run_tool
@@ -16,17 +18,18 @@ VALUE_BYTES = 512 << 20   # of all named values of a batch, by compiled code
 class Taps:
     """A model compiled for this machine with every named value as a result; used as a context manager.
 
-    A model with an op that this machine has no kernel for is evaluated by the reference interpreter: `compiled` is False then.
+    A float32 model with an op that this machine has no kernel for is evaluated by the reference interpreter: `compiled` is False then.
     """
 
-    def __init__(self, module):
+    def __init__(self, module, precision="f32", ranges=None):
         self.module, self.compiled = Path(module), False
+        self._options = [f"--precision={precision}"] + ([f"--ranges={ranges}"] if ranges else [])
 
     def __enter__(self):
         self._folder = tempfile.TemporaryDirectory(prefix="vitrify-taps-")
         bundle = Path(self._folder.name) / "taps.vitrify"
         try:
-            run_tool("vitrify-compile", [self.module, f"--target={host_target()}", "--precision=f32", "--no-fuse", "--expose-values", "-o", bundle])
+            run_tool("vitrify-compile", [self.module, f"--target={host_target()}", *self._options, "--no-fuse", "--expose-values", "-o", bundle])
             self._context = Program(bundle).context()
             self.compiled = True
         except VitrifyError:
@@ -44,10 +47,49 @@ class Taps:
             batch = x[done:done + step]
             done += len(batch)
             if not self.compiled:
-                evaluate(self.module, batch, lambda layers, array: visitor(layers, array, len(batch) / len(x)))
+                interpreter.evaluate(self.module, batch, lambda layers, array: visitor(layers, array, len(batch) / len(x)))
                 continue
             values = self._context.run(batch)
             for name, array in values.items():
                 if name.startswith(PREFIX):
                     visitor(name.removeprefix(PREFIX).split("+"), array, len(batch) / len(x))
             step = max(1, VALUE_BYTES * len(batch) // sum(a.nbytes for a in values.values()))
+
+
+def dequantised(codes, scales):
+    """Codes [rows, K] times scales: one, one a row [rows], or one for each group of a row [rows, groups]. Bytes are codes of int8 plus 128."""
+    if codes.dtype == np.uint8:
+        codes = codes.astype(np.float32) - 128
+    if scales.ndim == 2:
+        scales = np.repeat(scales, -(-codes.shape[1] // scales.shape[1]), axis=1)[:, :codes.shape[1]]
+    elif scales.size > 1:
+        scales = scales.reshape(-1, *[1] * (codes.ndim - 1))
+    return codes * scales
+
+
+def named_values(module, x, precision="f32", ranges=None):
+    """What evaluate.named_values gives, from compiled code: codes are multiplied by the scales that the program itself used.
+
+    Comes from the interpreter where this machine has no kernel for an op of the model.
+    """
+    pieces = {}
+
+    def visit(layers, array, _):
+        pieces.setdefault("+".join(layers), []).append(array)
+
+    with Taps(module, precision, ranges) as taps:
+        if not taps.compiled:
+            return interpreter.named_values(module, x, precision, ranges)
+        taps.visit(x, visit)
+    found = {}
+    for names, arrays in pieces.items():
+        layers = names.split("+")
+        name, quantised, result = layers[-1].partition("#")
+        if quantised:  # codes are result 0, their scales result 1
+            if result.endswith(".0") and precision != "f32":
+                found[name] = np.concatenate([dequantised(*pair) for pair in zip(arrays, pieces[names[:-1] + "1"])])
+        elif interpreter.is_joined(layers):
+            found.update(zip(layers, np.split(np.concatenate(arrays), len(layers), axis=1)))
+        else:
+            found.setdefault(name, np.concatenate(arrays))
+    return found

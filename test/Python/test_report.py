@@ -11,8 +11,8 @@ from conftest import GOLDEN
 import vitrify
 from vitrify.cli import main
 from vitrify.compiler import calibrate
-from vitrify.evaluate import named_values
 from vitrify.images import load_inputs
+from vitrify.taps import named_values
 from vitrify.workspace import module_of
 
 TARGET = "x86-64-v4-bf16"

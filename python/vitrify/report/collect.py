@@ -1,4 +1,4 @@
-"""The figures of a report, each read from the bundle (vitrify-inspect), from a run of it, or from the reference interpreter."""
+"""The figures of a report, each read from the bundle (vitrify-inspect), from a run of it, or from the model compiled with every value exposed."""
 import json
 import math
 import time
@@ -8,9 +8,9 @@ import numpy as np
 
 from vitrify.compare import compare
 from vitrify.errors import VitrifyError
-from vitrify.evaluate import named_values
 from vitrify.images import load_inputs
 from vitrify.runtime import Program
+from vitrify.taps import named_values
 from vitrify.tools import run_tool
 from vitrify.workspace import module_of
 
@@ -22,7 +22,7 @@ def collect(bundle, inputs=(), model=None, ranges=None, images=4, runs=10, devic
     """Everything that `page` shows, as a dictionary that json can write.
 
     inputs: a .npy, image files, folders; with them steps are timed on `device`. model (a folder or model.mlir) adds errors by layer (fp8 needs
-    `ranges`) and which neurons were active on the first image, both from the reference interpreter.
+    `ranges`) and which neurons were active on the first image, both from compiled code (taps.named_values).
     """
     report = {"bundle": Path(bundle).name, "inspection": json.loads(run_tool("vitrify-inspect", [bundle, "--json"]))}
     report["memory"] = {target["name"]: {p["name"]: memory_over_time(p) for p in target["programs"]} for target in report["inspection"]["targets"]}

@@ -139,7 +139,7 @@ def error_section(report):
         name = f'<span class="bad">{escape(d["name"])}</span>' if d["bad"] else escape(d["name"])
         rows.append([name, number(d["cosine"], 6), number(d["sqnr_db"], 1), f"{d['max_error']:.4g}", f"{d['max_value']:.4g}"])
     bad = sum(d["bad"] for d in report["errors"])
-    said = f"Against float32 on {report['images']} images, both in the reference interpreter; {bad or 'no'} bad layers."
+    said = f"Against float32 on {report['images']} images, both compiled with every value in a buffer of its own; {bad or 'no'} bad layers."
     heads = [("layer", ""), ("cosine", "n"), ("SQNR dB", "n"), ("largest error", "n"), ("largest value", "n")]
     return f'<section><h2>Error of {escape(report["inspection"]["precision"])} by layer</h2><p class="soft">{said}</p>{table(heads, rows, "errors")}</section>'
 
