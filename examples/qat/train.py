@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains the demo's model for FP8 in about a minute, exports it, compiles it, and shows that what runs is what was trained.
+"""Trains the demo's model for FP8 or NVFP4 in about a minute, exports it, compiles it, and shows that what runs is what was trained.
 
     python examples/qat/train.py --digits test/Golden/mnist/t10k --output build/qat
 
@@ -35,6 +35,7 @@ def main():
     parser.add_argument("--digits", default=str(ROOT / "test/Golden/mnist/t10k"), help="path before -images-idx3-ubyte.gz")
     parser.add_argument("--output", type=Path, default=ROOT / "build/qat")
     parser.add_argument("--seconds", type=float, default=50, help="of training")
+    parser.add_argument("--precision", choices=qat.LINEARS, default="e4m3")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -46,7 +47,7 @@ def main():
 
     teacher = ViT(options.model).eval()
     student = copy.deepcopy(teacher)
-    names = qat.prepare(student)
+    names = qat.prepare(student, precision=options.precision)
     qat.calibrate(student, train[:500].split(100))
     told = {"linears": len(names), "float": accuracy(teacher, test, wanted), "before": accuracy(student, test, wanted)}
 
@@ -71,7 +72,7 @@ def main():
 
     checkpoint, bundle = options.output / "checkpoint", options.output / "trained.vitrify"
     qat.export(student, options.model, checkpoint)
-    # Norms, attention and the head stay in float32: only what was trained in E4M3 is in E4M3.
+    # Norms, attention and the head stay in float32: only what was trained in codes is in codes.
     vitrify.compile(checkpoint, None, bundle, vitrify.CompileOptions(precision="f32"))
     program = vitrify.Program(bundle)
     found = np.concatenate([program(batch.numpy()) for batch in test.split(200)])

@@ -235,7 +235,7 @@ std::map<std::string, std::string> storedLayouts(ArrayRef<TargetState> states) {
     for (const PlanWeight &weight : state.planned.plan.weights) {
       std::string order = "nk";
       if (auto layout = parseLayout(weight.layout, weight.dtype); layout && layout->panels)
-        order = panelLayout(layout->width, layout->interleave, weight.dtype, layout->sums);
+        order = panelLayout(layout->width, layout->blocks ? kNvfp4Block : layout->interleave, weight.dtype, layout->sums);
       auto [place, isNew] = result.try_emplace(weight.tensor, order);
       if (!isNew && place->second != order)
         place->second = "nk";
@@ -291,6 +291,8 @@ LogicalResult Compiler::writeBundle() {
       // In the order of the kernel's panels already: at most a conversion is left.
       auto layout = parseLayout(weight.layout, weight.dtype);
       weight.shape = tensor.type.shape;
+      if (layout->blocks)
+        continue; // expanded from the file's panels
       weight.layout = layout->dtype == weight.dtype ? "nk" : "nk:" + std::string(dtypeName(layout->dtype));
     }
     auto code = std::as_bytes(std::span(state.binary.bytes.data(), state.binary.bytes.size()));

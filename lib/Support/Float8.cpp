@@ -133,6 +133,12 @@ float vitrify::decodeF16(uint16_t bits) {
   return decodeFinite(bits & 0x8000, magnitude, 10, 15);
 }
 
+VITRIFY_LOOP(encodeE2M1Scaled, (const float *__restrict in, float factor, uint8_t *__restrict out, size_t n),
+             (in, factor, out, n), {
+  for (size_t i = 0; i < n; i += 2)
+    out[i / 2] = static_cast<uint8_t>(encodeE2M1(in[i] * factor) | encodeE2M1(in[i + 1] * factor) << 4);
+})
+
 VITRIFY_LOOP(encodeE4M3, (const float *__restrict in, uint8_t *__restrict out, size_t n), (in, out, n), {
   for (size_t i = 0; i < n; ++i)
     out[i] = encodeOne(in[i]);

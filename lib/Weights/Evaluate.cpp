@@ -89,6 +89,7 @@ struct RecipeEvaluator::State {
     case Kind::Round:
     case Kind::Dequant: return scaled(n, begin, end);
     case Kind::Pad: return pad(n, begin, end);
+    case Kind::Blocks: return blocks(n, begin, end);
     }
     return internalError("unknown recipe operation");
   }
@@ -276,6 +277,14 @@ struct RecipeEvaluator::State {
     int64_t k = x.size() / (end - begin);
     for (int64_t row = 0; row < end - begin; ++row) {
       const float *values = x.data() + row * k;
+      if (n.kind == Kind::Amax && !n.block.empty()) {
+        int64_t width = n.block[1], across = ceilDiv(k, width);
+        for (int64_t c = 0; c < across; ++c) {
+          VITRIFY_ASSIGN_OR_RETURN(float most, largest(values + c * width, std::min(width, k - c * width), begin + row));
+          result[row * across + c] = scaleOf(most, n.number);
+        }
+        continue;
+      }
       if (n.kind == Kind::Amax) {
         VITRIFY_ASSIGN_OR_RETURN(float most, largest(values, k, begin + row));
         result[row] = scaleOf(most, n.number);
@@ -340,7 +349,11 @@ struct RecipeEvaluator::State {
         if (n.kind == Kind::Dequant) {
           const auto *codes = reinterpret_cast<const uint8_t *>(input.data.data()) + from;
           float *result = reinterpret_cast<float *>(out.data.data()) + from;
-          if (input.type.dtype == DType::I8)
+          if (input.type.dtype == DType::F4E2M1) {
+            const auto *bytes = reinterpret_cast<const uint8_t *>(input.data.data());
+            for (int64_t i = 0; i < count; ++i)
+              result[i] = decodeE2M1(uint8_t(bytes[(from + i) / 2] >> ((from + i) % 2 * 4) & 15));
+          } else if (input.type.dtype == DType::I8)
             std::transform(codes, codes + count, result, [](uint8_t code) { return float(static_cast<int8_t>(code)); });
           else
             decodeE4M3(codes, result, static_cast<size_t>(count));
@@ -349,15 +362,32 @@ struct RecipeEvaluator::State {
           continue;
         }
         float factor = 1.0f / scale;
+        if (n.type.dtype == DType::F4E2M1 && scale == 0)
+          continue; // codes of 0
         if (!(scale > 0) || !std::isfinite(factor) || factor == 0)
           return dataLoss("round: scale " + std::to_string(scale) + " of row " + std::to_string(begin + row) +
                           " is not a positive number with a finite reciprocal");
         auto *codes = reinterpret_cast<uint8_t *>(out.data.data()) + from;
-        if (n.type.dtype == DType::I8)
+        if (n.type.dtype == DType::F4E2M1) // blocks begin at whole bytes
+          encodeE2M1Scaled(x.data() + from, factor, reinterpret_cast<uint8_t *>(out.data.data()) + from / 2, static_cast<size_t>(count));
+        else if (n.type.dtype == DType::I8)
           encodeI8Scaled(x.data() + from, factor, reinterpret_cast<int8_t *>(codes), static_cast<size_t>(count));
         else
           encodeE4M3Scaled(x.data() + from, factor, codes, static_cast<size_t>(count));
       }
+    return out;
+  }
+
+  StatusOr<TensorData> blocks(const RecipeNode &n, int64_t begin, int64_t end) {
+    VITRIFY_ASSIGN_OR_RETURN(TensorData codes, rows(n.operands[0], begin, end));
+    VITRIFY_ASSIGN_OR_RETURN(TensorData scales, rows(n.operands[1], begin, end));
+    TensorData out = allocate(n.type, end - begin);
+    constexpr size_t bytes = kNvfp4Block / 2;
+    for (size_t block = 0; block < scales.data.size(); ++block) {
+      std::byte *at = out.data.data() + block * (bytes + 1);
+      std::memcpy(at, codes.data.data() + block * bytes, bytes);
+      at[bytes] = scales.data[block];
+    }
     return out;
   }
 

@@ -6,8 +6,9 @@
 // bf16 by 2, codes by 4) go by blocks of 16 x 16 through vector registers; all
 // others element by element.
 //===----------------------------------------------------------------------===//
-#include "vitrify/Weights/Pack.h"
+#include "PackBlocks.h"
 #include "vitrify/Support/Float8.h"
+#include "vitrify/Weights/Recipe.h"
 
 #include <algorithm>
 #include <bit>
@@ -290,6 +291,13 @@ StatusOr<PackLayout> vitrify::parseLayout(std::string_view layout, DType stored)
                        "' is unknown, expected nk, nk:DTYPE or panel:wW:kI:DTYPE[:sums]");
   }
   VITRIFY_ASSIGN_OR_RETURN(result.dtype, parseDType(dtype));
+  if (stored == DType::F4E2M1) {
+    const int64_t expected = result.dtype == DType::F32 ? 1 : result.dtype == DType::BF16 ? 2 : result.dtype == stored ? kNvfp4Block : 0;
+    if (!result.panels || result.sums || result.interleave != expected)
+      return unsupported("weight layout '" + std::string(layout) + "' cannot be made from F4, expected panels of k1:F32, k2:BF16 or k16:F4");
+    result.blocks = true;
+    return result;
+  }
   if (!findConvert(stored, result.dtype))
     return unsupported("weight layout '" + std::string(layout) + "' cannot be made from " +
                        std::string(dtypeName(stored)));
@@ -306,6 +314,12 @@ std::string vitrify::panelLayout(int64_t width, int64_t interleave, DType dtype,
 StatusOr<std::vector<int64_t>> vitrify::packedShape(const PackLayout &layout, std::span<const int64_t> shape) {
   if (!layout.panels)
     return std::vector<int64_t>(shape.begin(), shape.end());
+  if (layout.blocks) {
+    VITRIFY_ASSIGN_OR_RETURN(BlockGeometry b, blockGeometry(layout, shape));
+    if (layout.dtype == DType::F4E2M1)
+      return std::vector<int64_t>{b.panels, b.groups, nvfp4Columns(kNvfp4Block) * layout.width};
+    return std::vector<int64_t>{b.panels, b.groups * kNvfp4Block / layout.interleave, layout.width * layout.interleave};
+  }
   VITRIFY_RETURN_IF_ERROR(elementCount(shape).status());
   Geometry g = geometryOf(layout, layout.dtype, shape);
   return std::vector<int64_t>{g.panels, g.groups + (layout.sums ? 4 / layout.interleave : 0),
@@ -318,12 +332,21 @@ StatusOr<int64_t> vitrify::packedBytes(const PackLayout &layout, std::span<const
 }
 
 int64_t vitrify::packUnits(const PackLayout &layout, std::span<const int64_t> shape) {
+  if (layout.blocks) {
+    auto blocks = blockGeometry(layout, shape);
+    return blocks ? blocks->panels : 0;
+  }
   Geometry g = geometryOf(layout, layout.dtype, shape);
   return layout.panels ? g.panels : (g.rows + 63) / 64;
 }
 
 void vitrify::pack(const PackLayout &layout, DType stored, std::span<const int64_t> shape, const std::byte *source,
                    std::byte *packed, int64_t begin, int64_t end) {
+  if (layout.blocks) {
+    if (auto blocks = blockGeometry(layout, shape))
+      packBlocks(layout, *blocks, source, packed, begin, end);
+    return;
+  }
   Geometry g = geometryOf(layout, stored, shape);
   Convert convert = findConvert(stored, layout.dtype);
   const bool codes = stored == DType::F8E4M3 && layout.dtype == DType::BF16;

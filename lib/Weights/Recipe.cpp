@@ -23,7 +23,7 @@ int64_t TensorType::rowBits() const {
 
 namespace {
 constexpr std::string_view kNames[] = {"read", "literal", "get",  "slice", "gather", "concat", "transpose", "reshape", "cast",
-                                       "amax", "sum",     "recip", "add",  "sub",    "mul",    "round",     "dequant", "pad"};
+                                       "amax", "sum",     "recip", "add",  "sub",    "mul",    "round",     "dequant", "pad",  "blocks"};
 
 std::string_view nameOfKind(Kind kind) { return kNames[static_cast<size_t>(kind)]; }
 
@@ -77,7 +77,10 @@ static std::string lineOf(const RecipeNode &node, const std::function<std::strin
   case Kind::Slice: line += axis() + " from " + std::to_string(node.begin) + " to " + std::to_string(node.end); break;
   case Kind::Gather: line += axis() + " " + list(node.indices); break;
   case Kind::Concat: line += axis(); break;
-  case Kind::Amax: line += (node.axis == 1 ? " rows div " : " all div ") + Json(node.number).dump(); break;
+  case Kind::Amax:
+    line += node.block.empty() ? (node.axis == 1 ? " rows" : " all") : " block " + shapeString(node.block);
+    line += " div " + Json(node.number).dump();
+    break;
   case Kind::Add:
   case Kind::Sub:
   case Kind::Mul: line += node.axis == 1 ? " columns" : ""; break;
@@ -88,7 +91,8 @@ static std::string lineOf(const RecipeNode &node, const std::function<std::strin
   case Kind::Reshape:
   case Kind::Cast:
   case Kind::Sum:
-  case Kind::Recip: break;
+  case Kind::Recip:
+  case Kind::Blocks: break;
   }
   return line + " : " + node.type.str();
 }
@@ -239,6 +243,20 @@ StatusOr<RecipeValue> Recipe::amax(RecipeValue x, bool perRow, double divisor) {
   return add(std::move(node));
 }
 
+StatusOr<RecipeValue> Recipe::amaxBlocks(RecipeValue x, int64_t columns, double divisor) {
+  VITRIFY_ASSIGN_OR_RETURN(const TensorType *type, operand(x, "amax"));
+  if (!isReal(type->dtype) || type->shape.size() != 2 || columns < 1)
+    return wrong("amax", "expected a matrix of reals and blocks of at least one column, found " + type->str() + " and " +
+                             std::to_string(columns));
+  if (!(divisor > 0) || !std::isfinite(divisor))
+    return wrong("amax", "expected a positive divisor, found " + std::to_string(divisor));
+  RecipeNode node = makeNode(Kind::Amax, {DType::F32, {type->shape[0], ceilDiv(type->shape[1], columns)}}, {x});
+  node.axis = 1;
+  node.block = {1, columns};
+  node.number = divisor;
+  return add(std::move(node));
+}
+
 StatusOr<RecipeValue> Recipe::sum(RecipeValue x) {
   VITRIFY_ASSIGN_OR_RETURN(const TensorType *type, operand(x, "sum"));
   if ((!isReal(type->dtype) && type->dtype != DType::F8E4M3) || type->shape.size() != 2)
@@ -277,13 +295,13 @@ StatusOr<RecipeValue> Recipe::scaled(Kind kind, RecipeValue x, RecipeValue scale
   VITRIFY_ASSIGN_OR_RETURN(const TensorType *type, operand(x, op));
   VITRIFY_ASSIGN_OR_RETURN(const TensorType *scales, operand(scale, op));
   bool round = kind == Kind::Round;
-  auto isCode = [](DType dtype) { return dtype == DType::F8E4M3 || dtype == DType::I8; };
+  auto isCode = [](DType dtype) { return dtype == DType::F8E4M3 || dtype == DType::I8 || dtype == DType::F4E2M1; };
   if (round && !isCode(to))
-    return wrong(op, "expected codes of F8_E4M3 or I8, found " + std::string(dtypeName(to)));
+    return wrong(op, "expected codes of F8_E4M3, F4 or I8, found " + std::string(dtypeName(to)));
   if (round && isCode(type->dtype))
     return wrong(op, type->str() + " holds codes, which are never quantised again");
   if (round ? !isReal(type->dtype) : !isCode(type->dtype))
-    return wrong(op, std::string("expected ") + (round ? "reals" : "F8_E4M3 or I8") + ", found " + type->str());
+    return wrong(op, std::string("expected ") + (round ? "reals" : "F8_E4M3, F4 or I8") + ", found " + type->str());
   if (round ? scales->dtype != DType::F32 : !isReal(scales->dtype))
     return wrong(op, std::string("expected a scale of ") + (round ? "F32" : "reals") + ", found " + scales->str());
   const auto &have = scales->shape;
@@ -291,6 +309,8 @@ StatusOr<RecipeValue> Recipe::scaled(Kind kind, RecipeValue x, RecipeValue scale
     if (block.size() != 2 || block[0] < 1 || block[1] < 1 || type->shape.size() != 2)
       return wrong(op, "expected a matrix and a block of two positive sizes, found " + type->str() + " and " +
                            shapeString(block));
+    if ((round ? to : type->dtype) == DType::F4E2M1 && block[1] % 2 != 0)
+      return wrong(op, "expected blocks of whole bytes, found " + std::to_string(block[1]) + " columns of F4");
     std::vector<int64_t> expected{ceilDiv(type->shape[0], block[0]), ceilDiv(type->shape[1], block[1])};
     if (have != expected)
       return wrong(op, "expected a scale " + shapeString(expected) + ", found " + scales->str());
@@ -308,6 +328,17 @@ StatusOr<RecipeValue> Recipe::round(RecipeValue x, RecipeValue scale, std::vecto
 
 StatusOr<RecipeValue> Recipe::dequant(RecipeValue codes, RecipeValue scale, std::vector<int64_t> block) {
   return scaled(Kind::Dequant, codes, scale, std::move(block), DType::F32);
+}
+
+StatusOr<RecipeValue> Recipe::blocks(RecipeValue codes, RecipeValue scales) {
+  VITRIFY_ASSIGN_OR_RETURN(const TensorType *type, operand(codes, "blocks"));
+  VITRIFY_ASSIGN_OR_RETURN(const TensorType *given, operand(scales, "blocks"));
+  if (type->dtype != DType::F4E2M1 || type->shape.size() != 2 || type->shape[1] % kNvfp4Block != 0)
+    return wrong("blocks", "expected a matrix of F4 of a multiple of 16 columns, found " + type->str());
+  TensorType expected{DType::F8E4M3, {type->shape[0], type->shape[1] / kNvfp4Block}};
+  if (*given != expected)
+    return wrong("blocks", "expected scales " + expected.str() + ", found " + given->str());
+  return add(makeNode(Kind::Blocks, {DType::F4E2M1, {type->shape[0], nvfp4Columns(type->shape[1])}}, {codes, scales}));
 }
 
 StatusOr<RecipeValue> Recipe::pad(RecipeValue x, int64_t axis, int64_t multiple) {

@@ -84,6 +84,10 @@ Status WeightStore::check() const {
         if (!tensor)
           return notFound("weight '" + name + "': no tensor '" + node.tensor + "' in '" + source->second.file.path() + "'");
         TensorType found{tensor->dtype, tensor->shape};
+        // Codes of 4 bits may be stored as the bytes that hold two of them.
+        if (node.type.dtype == DType::F4E2M1 && found.dtype == DType::U8 && !found.shape.empty() &&
+            found.shape.back() <= INT64_MAX / 2)
+          found = {node.type.dtype, [&] { auto shape = found.shape; shape.back() *= 2; return shape; }()};
         if (found != node.type)
           return invalidArgument("weight '" + name + "': tensor '" + node.tensor + "' is " + found.str() +
                                  ", expected " + node.type.str());

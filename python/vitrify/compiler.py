@@ -13,7 +13,7 @@ from vitrify.workspace import module_of
 
 ACTIVATIONS = ("auto", "static", "token")
 RESIDUALS = ("auto", "f32", "f16", "bf16")
-PRECISIONS = ("f32", "bf16", "f16", "fp8", "int8", "auto")
+PRECISIONS = ("f32", "bf16", "f16", "fp8", "int8", "nvfp4", "auto")
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,14 @@
 """Quantisation-aware training with PyTorch: linears that compute as the compiled ones will, and a checkpoint that compiles to what was trained.
 
-    qat.prepare(model)                                   # every nn.Linear but the last becomes an E4M3Linear
-    qat.calibrate(model, batches)                        # scales of their inputs
+    qat.prepare(model)                                   # every nn.Linear but the last becomes an E4M3Linear; precision="nvfp4": an NVFP4Linear
+    qat.calibrate(model, batches)                        # scales of their inputs; NVFP4 needs none
     aligned = qat.Alignment(model, teacher, names)       # features of chosen modules beside the float model's
     logits, loss = aligned(x)                            # ... train on loss, or on loss + a loss of the task
-    qat.export(model, source_folder, output_folder)      # E4M3 codes and scales in the compressed-tensors format
+    qat.export(model, source_folder, output_folder)      # codes and scales in the compressed-tensors format, those of NVFP4 in ModelOpt's
 
 Arithmetic: codes = E4M3(clamp(v * (1 / scale), -448, 448)) in f32, to nearest even, as vit.quantize says; v stands for an input with one scale that
-calibration found, or for a row of weights with the scale max |row| / 448. Gradients pass through the rounding, and not through the clamp
+calibration found, or for a row of weights with the scale max |row| / 448. NVFP4 is of weights alone: t = max |W| / 2688, s = E4M3(max |16 of a row| / 6 * (1 / t)),
+codes = E2M1(v * (1 / (s t))), as vitrify-compile --precision=nvfp4 rounds them. Gradients pass through the rounding, and not through the clamp
 (straight-through estimator: Bengio, Léonard, Courville, arXiv 1308.3432). PyTorch is not a requirement of the package: install it to use this module.
 """
 import copy
@@ -23,6 +24,8 @@ from vitrify.errors import VitrifyError
 from vitrify.files import replacing
 
 E4M3_MAX = 448.0
+E2M1_MAX = 6.0
+BLOCK = 16  # columns of NVFP4 that share a scale
 
 
 class _FakeQuantise(torch.autograd.Function):
@@ -72,20 +75,80 @@ class E4M3Linear(nn.Module):
         return functional.linear(x, fake_quantise(self.weight, self.weight_scale()), self.bias)
 
 
-def prepare(model, skip=("classifier", "pooler")):
-    """Replaces nn.Linear modules in place by E4M3Linear, but for those with a part of their name in `skip`. Returns their names."""
+def round_e2m1(values):
+    """float32 values to the nearest of 0, 0.5, 1, 1.5, 2, 3, 4 and 6 and their negatives, ties to the even code."""
+    most = values.abs().clamp(max=E2M1_MAX)
+    step = torch.where(most < 2, 0.5, torch.where(most < 4, 1.0, 2.0))
+    return torch.copysign(torch.round(most / step) * step, values)
+
+
+class _FakeBlocks(torch.autograd.Function):
+    @staticmethod
+    def forward(context, weight, scale):
+        each = scale.repeat_interleave(BLOCK, 1)
+        scaled = torch.where(each > 0, weight.float() * (1.0 / each), 0.0)
+        context.save_for_backward(scaled.abs() <= E2M1_MAX)
+        return (round_e2m1(scaled) * each).to(weight.dtype)
+
+    @staticmethod
+    def backward(context, gradient):
+        inside, = context.saved_tensors
+        return gradient * inside, None
+
+
+class NVFP4Linear(nn.Module):
+    """A linear on NVFP4 codes: weight float [N, K] that is trained, K a multiple of 16, bias [N] or None; its input is not rounded."""
+
+    def __init__(self, linear):
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        if self.in_features % BLOCK:
+            raise VitrifyError(f"a linear of {self.in_features} inputs has no form in nvfp4; expected a multiple of {BLOCK}")
+
+    def scales(self):
+        """(float8_e4m3fn [N, K / 16], float32 []): of the blocks, and of all."""
+        w = self.weight.detach().float()
+        of_all = (w.abs().max().double() / (E2M1_MAX * E4M3_MAX)).float()
+        of_all = torch.where(of_all > 0, of_all, torch.ones_like(of_all))
+        most = w.abs().reshape(len(w), -1, BLOCK).amax(2)
+        most = torch.where(most > 0, (most.double() / E2M1_MAX).float(), torch.ones_like(most))
+        return (most * (1.0 / of_all)).clamp(max=E4M3_MAX).to(torch.float8_e4m3fn), of_all
+
+    def codes(self):
+        """uint8 [N, K / 2]: E2M1 codes, two a byte, the first in its low half."""
+        blocks, of_all = self.scales()
+        each = (blocks.float() * of_all).repeat_interleave(BLOCK, 1)
+        scaled = torch.where(each > 0, self.weight.detach().float() * (1.0 / each), 0.0)
+        values = round_e2m1(scaled)
+        magnitudes = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6], device=values.device)
+        code = torch.bucketize(values.abs(), magnitudes) + 8 * torch.signbit(values)
+        return (code[:, 0::2] | code[:, 1::2] << 4).to(torch.uint8)
+
+    def forward(self, x):
+        blocks, of_all = self.scales()
+        return functional.linear(x, _FakeBlocks.apply(self.weight, blocks.float() * of_all), self.bias)
+
+
+LINEARS = {"e4m3": E4M3Linear, "nvfp4": NVFP4Linear}
+
+
+def prepare(model, skip=("classifier", "pooler"), precision="e4m3"):
+    """Replaces nn.Linear modules in place by E4M3Linear or NVFP4Linear, but for those with a part of their name in `skip`. Returns their names."""
+    if precision not in LINEARS:
+        raise VitrifyError(f"unknown precision {precision!r}; expected one of {', '.join(LINEARS)}")
     names = [name for name, module in model.named_modules() if type(module) is nn.Linear and not set(name.split(".")) & set(skip)]
     if not names:
         raise VitrifyError("the model has no linear to prepare")
     for name in names:
         parent, _, child = name.rpartition(".")
         owner = model.get_submodule(parent)
-        setattr(owner, child, E4M3Linear(getattr(owner, child)))
+        setattr(owner, child, LINEARS[precision](getattr(owner, child)))
     return names
 
 
 def calibrate(model, batches):
-    """Sets every input_scale to the largest magnitude of that input over `batches` / 448; inputs are not rounded meanwhile."""
+    """Sets every input_scale of an E4M3Linear to the largest magnitude of that input over `batches` / 448; inputs are not rounded meanwhile."""
     most, hooks = {}, []
     linears = {name: module for name, module in model.named_modules() if isinstance(module, E4M3Linear)}
     for name, module in linears.items():
@@ -150,7 +213,11 @@ def export(model, source, folder):
 
     source, folder = Path(source), Path(folder)
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    linears = {name: module for name, module in model.named_modules() if isinstance(module, E4M3Linear)}
+    linears = {name: module for name, module in model.named_modules() if isinstance(module, tuple(LINEARS.values()))}
+    kinds = {type(module) for module in linears.values()}
+    if len(kinds) != 1:
+        raise VitrifyError(f"a checkpoint has linears of one precision; the model has {'none' if not kinds else 'several'}")
+    nvfp4 = kinds == {NVFP4Linear}
     tensors = {}
     for name, value in model.state_dict().items():
         owner, _, last = name.rpartition(".")
@@ -158,12 +225,16 @@ def export(model, source, folder):
             continue
         tensors[name] = value.detach().float().contiguous()
     for name, linear in linears.items():
+        if nvfp4:
+            blocks, of_all = linear.scales()
+            tensors |= {f"{name}.weight": linear.codes(), f"{name}.weight_scale": blocks, f"{name}.weight_scale_2": of_all}
+            continue
         if not linear.input_scale > 0:
             raise VitrifyError(f"{name} was not calibrated")
         tensors |= {f"{name}.weight": linear.codes(), f"{name}.weight_scale": linear.weight_scale(), f"{name}.input_scale": linear.input_scale.reshape(1).clone()}
     floats = [name for name, module in model.named_modules() if type(module) is nn.Linear]
     eight = {"num_bits": 8, "type": "float", "symmetric": True}
-    config["quantization_config"] = {
+    config["quantization_config"] = {"quant_method": "modelopt", "quant_algo": "W4A16_NVFP4", "group_size": BLOCK, "ignore": floats} if nvfp4 else {
         "quant_method": "compressed-tensors", "format": "float-quantized", "ignore": floats,
         "config_groups": {"group_0": {"targets": ["Linear"], "weights": eight | {"strategy": "channel", "dynamic": False},
                                       "input_activations": eight | {"strategy": "tensor", "dynamic": False}}}}

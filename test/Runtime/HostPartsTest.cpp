@@ -142,6 +142,58 @@ TEST(Pack, AllCodesAsBF16) {
   }
 }
 
+/// NVFP4 in rows and in panels gives the same panels, element by element; all codes meet all scales.
+TEST(Pack, BlocksOfNvfp4) {
+  for (auto [N, K, W] : {std::tuple<int64_t, int64_t, int64_t>{1, 16, 64}, {65, 48, 64}, {16, 32, 16}, {7, 16, 24}, {128, 512, 64}}) {
+    const int64_t groups = K / 16, panels = (N + W - 1) / W;
+    std::vector<std::byte> source(size_t(N * groups * 9));
+    for (size_t i = 0; i < source.size(); ++i)
+      source[i] = std::byte(i % 9 == 8 ? i / 9 : i * 167 + i / 9); // every scale, the NaNs too
+    const std::vector<int64_t> shape{N, groups * 18};
+    const std::string width = "panel:w" + std::to_string(W);
+    auto stored = parseLayout(width + ":k16:F4", DType::F4E2M1);
+    ASSERT_TRUE(stored.ok()) << stored.status().message();
+    const std::vector<int64_t> inPanels = *packedShape(*stored, shape);
+    ASSERT_EQ(inPanels, (std::vector<int64_t>{panels, groups, 18 * W}));
+    std::vector<std::byte> four(size_t(*packedBytes(*stored, shape)));
+    ASSERT_EQ(int64_t(four.size()), panels * groups * W * 9);
+    for (int64_t unit = packUnits(*stored, shape); unit-- > 0;)
+      pack(*stored, DType::F4E2M1, shape, source.data(), four.data(), unit, unit + 1);
+    for (DType to : {DType::BF16, DType::F32}) {
+      const int64_t I = to == DType::BF16 ? 2 : 1;
+      auto layout = parseLayout(width + (I == 2 ? ":k2:BF16" : ":k1:F32"), DType::F4E2M1);
+      ASSERT_TRUE(layout.ok());
+      std::vector<std::byte> direct(size_t(*packedBytes(*layout, shape)), std::byte(0xee)), twice(direct.size());
+      ASSERT_EQ(int64_t(direct.size()), panels * W * K * int64_t(dtypeBits(to)) / 8);
+      ASSERT_EQ(*packedBytes(*layout, inPanels), int64_t(twice.size()));
+      ASSERT_EQ(packUnits(*layout, inPanels), panels);
+      pack(*layout, DType::F4E2M1, shape, source.data(), direct.data(), 0, panels);
+      pack(*layout, DType::F4E2M1, inPanels, four.data(), twice.data(), 0, panels);
+      ASSERT_EQ(direct, twice);
+      for (int64_t n = 0; n < panels * W; ++n)
+        for (int64_t k = 0; k < K; ++k) {
+          double expected = 0;
+          if (n < N) {
+            const auto *block = reinterpret_cast<const uint8_t *>(source.data()) + (n * groups + k / 16) * 9;
+            expected = double(decodeE2M1(block[k % 16 / 2] >> (k % 2 * 4) & 15)) * double(decodeE4M3(block[8]));
+          }
+          double found = valueAt(to, direct.data(), ((n / W * (K / I) + k / I) * W + n % W) * I + k % I);
+          ASSERT_TRUE(found == expected || (found != found && expected != expected)) << n << ", " << k << ": " << found << ", expected " << expected;
+        }
+    }
+  }
+}
+
+TEST(Pack, RefusesBadBlocks) {
+  auto error = [](const char *text) { return parseLayout(text, DType::F4E2M1).status().message(); };
+  for (const char *text : {"nk:BF16", "panel:w64:k1:BF16", "panel:w64:k2:F32", "panel:w64:k2:F16", "panel:w64:k2:F4", "panel:w64:k4:I8:sums"})
+    EXPECT_THAT(error(text), HasSubstr("cannot be made from F4, expected panels of k1:F32, k2:BF16 or k16:F4")) << text;
+  auto layout = parseLayout("panel:w64:k2:BF16", DType::F4E2M1);
+  ASSERT_TRUE(layout.ok());
+  for (std::vector<int64_t> shape : {std::vector<int64_t>{4, 20}, {18}, {2, 3, 18 * 32}, {2, 2, 2, 18}})
+    EXPECT_THAT(packedBytes(*layout, shape).status().message(), HasSubstr("blocks of F4 in panels of 64: expected [N, 18 B] or [panels, B, 1152]"));
+}
+
 TEST(Pack, OtherRanks) {
   auto layout = parseLayout("panel:w16:k1:F32", DType::F32);
   EXPECT_EQ(*packedBytes(*layout, std::vector<int64_t>{5}), 5 * 16 * 4);       // one row

@@ -59,6 +59,7 @@ inline float elementAt(const TensorData &tensor, int64_t flat) {
     return tensor.type.dtype == DType::BF16 ? decodeBF16(bits) : decodeF16(bits);
   }
   case DType::F8E4M3: return decodeE4M3(static_cast<uint8_t>(at[flat]));
+  case DType::F4E2M1: return decodeE2M1(static_cast<uint8_t>(at[flat / 2]) >> (flat % 2 * 4) & 15);
   default: ADD_FAILURE() << "the oracle knows no " << dtypeName(tensor.type.dtype); return 0;
   }
 }
@@ -118,6 +119,8 @@ private:
         Index i = unflatten(flat, shape);
         if ((n.kind == Kind::Sum || n.axis == 1) && i[0] != index[0])
           continue;
+        if (!n.block.empty() && i[1] / n.block[1] != index[1])
+          continue;
         most = std::max(most, std::fabs(static_cast<double>(x(i))));
         total += static_cast<double>(x(i));
       }
@@ -132,8 +135,17 @@ private:
     case Kind::Round:
       if (n.type.dtype == DType::I8)
         return std::nearbyintf(std::fmin(std::fmax(x(index) * (1.0f / scale(n, index)), -127.0f), 127.0f));
+      if (n.type.dtype == DType::F4E2M1)
+        return scale(n, index) == 0 ? 0.0f : decodeE2M1(encodeE2M1(x(index) * (1.0f / scale(n, index))));
       return decodeE4M3(encodeE4M3(x(index) * (1.0f / scale(n, index))));
     case Kind::Dequant: return x(index) * scale(n, index);
+    case Kind::Blocks: {
+      int64_t at = index[1] % 18, block = index[1] / 18;
+      if (at < 16)
+        return x({index[0], block * 16 + at});
+      uint8_t code = encodeE4M3(this->at(n.operands[1], {index[0], block}));
+      return decodeE2M1(at == 16 ? code & 15 : code >> 4);
+    }
     case Kind::Pad: return index[n.axis] < operand(0).type.shape[n.axis] ? x(index) : 0.0f;
     }
     return 0;

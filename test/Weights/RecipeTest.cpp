@@ -73,7 +73,7 @@ private:
     int64_t rows = type.shape[0], columns = type.shape[1];
     auto axis = below(2);
     int64_t size = type.shape[static_cast<size_t>(axis)];
-    switch (below(13)) {
+    switch (below(15)) {
     case 0: {
       int64_t begin = below(size);
       return *recipe.slice(x, axis, begin, begin + 1 + below(size - begin));
@@ -110,6 +110,14 @@ private:
     case 9: return *recipe.binary(Kind::Add, x, vector(columns), /*columns=*/true);
     case 10: return *recipe.binary(Kind::Sub, x, below(2) ? x : *recipe.amax(x, false, 2.0));
     case 11: return *recipe.pad(x, axis, 1 + below(6));
+    case 12: return *recipe.amaxBlocks(x, 1 + below(5), 6.0);
+    case 13: { // codes of 4 bits, two a byte
+      RecipeValue even = *recipe.pad(x, 1, 2);
+      int64_t width = 2 * (1 + below(8)), across = (typeOf(even).shape[1] + width - 1) / width;
+      RecipeValue scale = *recipe.amaxBlocks(even, width, 6.0);
+      EXPECT_EQ(typeOf(scale).shape[1], across);
+      return *recipe.dequant(*recipe.round(even, scale, {1, width}, DType::F4E2M1), scale, {1, width});
+    }
     default: return *recipe.reshape(*recipe.sum(x), {rows, 1});
     }
   }
@@ -169,6 +177,43 @@ TEST(Recipe, ZeroRowsGetAScaleOfOne) {
   ASSERT_TRUE(scales.ok());
   EXPECT_EQ(elementAt(*scales, 0), 1.0f);
   EXPECT_EQ(elementAt(*scales, 1), 8.96f / 448.0f);
+}
+
+/// As Quantize makes them: two levels of scales, a block of zeros, and one too small for its scale.
+TEST(Recipe, BlocksOfNvfp4) {
+  std::mt19937 random(3);
+  TensorData w = noise({DType::F32, {5, 48}}, random);
+  for (int64_t i = 0; i < 16; ++i) {
+    float zero = 0, tiny = 1e-9f;
+    std::memcpy(w.data.data() + 4 * (48 + i), &zero, 4);
+    std::memcpy(w.data.data() + 4 * (112 + i), &tiny, 4);
+  }
+  Recipe recipe;
+  RecipeValue x = *recipe.literal(w.type, w.data);
+  RecipeValue t = *recipe.amax(x, false, 6 * 448);
+  RecipeValue s = *recipe.round(*recipe.amaxBlocks(x, 16, 6), t);
+  RecipeValue each = *recipe.binary(Kind::Mul, *recipe.cast(s, DType::F32), t);
+  RecipeValue codes = *recipe.round(x, each, {1, 16}, DType::F4E2M1);
+  ASSERT_TRUE(recipe.yield(*recipe.blocks(codes, s)).ok());
+  EXPECT_EQ(recipe.type().str(), "F4[5, 54]");
+  auto whole = evaluateRows(recipe, 0, 5, MemoryInputs()), last = evaluateRows(recipe, 4, 5, MemoryInputs());
+  ASSERT_TRUE(whole.ok() && last.ok()) << whole.status().message();
+  ASSERT_EQ(whole->data.size(), 5u * 27);
+  EXPECT_TRUE(std::equal(last->data.begin(), last->data.end(), whole->data.begin() + 4 * 27));
+  MemoryInputs none;
+  Oracle oracle(recipe, none);
+  double largest = 0, error = 0;
+  for (int64_t n = 0; n < 5; ++n)
+    for (int64_t k = 0; k < 48; ++k) {
+      const auto *block = reinterpret_cast<const uint8_t *>(whole->data.data()) + n * 27 + k / 16 * 9;
+      float value = decodeE2M1(block[k % 16 / 2] >> (k % 2 * 4) & 15) * decodeE4M3(block[8]) * oracle.at(t, {0});
+      ASSERT_EQ(decodeE2M1(block[k % 16 / 2] >> (k % 2 * 4) & 15), oracle.at(codes, {n, k})) << n << ", " << k;
+      ASSERT_EQ(decodeE4M3(block[8]), oracle.at(s, {n, k / 16}));
+      // Half a step of the widest, 6 - 4, and what rounding the scale makes of it.
+      error = std::max(error, double(std::fabs(value - elementAt(w, n * 48 + k))));
+      largest = std::max(largest, double(std::fabs(elementAt(w, n * 48 + k))));
+    }
+  EXPECT_LE(error, largest * (1.0 / 6 + 1.0 / 16));
 }
 
 TEST(Recipe, CastsFromEveryFloat) {
@@ -248,11 +293,20 @@ TEST(Recipe, BuildersRefuseWrongTypes) {
   refused(r.binary(Kind::Mul, m, i), "cannot combine");
   refused(r.binary(Kind::Cast, m, m), "no binary operation");
   refused(r.round(c, v), "never quantised again");
-  refused(r.round(m, v, {}, DType::BF16), "expected codes of F8_E4M3 or I8");
+  refused(r.round(m, v, {}, DType::BF16), "expected codes of F8_E4M3, F4 or I8");
+  refused(r.round(m, *r.read("s", "b", {DType::F32, {4, 2}}), {1, 3}, DType::F4E2M1), "expected blocks of whole bytes, found 3 columns of F4");
+  refused(r.amaxBlocks(v, 2, 6), "expected a matrix of reals and blocks");
+  refused(r.amaxBlocks(m, 0, 6), "and 0");
+  refused(r.amaxBlocks(m, 2, 0), "positive divisor");
+  RecipeValue four = *r.read("s", "f", {DType::F4E2M1, {4, 32}}), odd = *r.read("s", "o", {DType::F4E2M1, {4, 24}});
+  refused(r.round(four, v), "never quantised again");
+  refused(r.blocks(odd, c), "expected a matrix of F4 of a multiple of 16 columns, found F4[4, 24]");
+  refused(r.blocks(m, c), "expected a matrix of F4");
+  refused(r.blocks(four, c), "expected scales F8_E4M3[4, 2], found F8_E4M3[4, 6]");
   refused(r.round(m, m), "expected a scale [1] or by row");
   refused(r.round(m, v, {2, 2}), "expected a scale [2, 3]");
   refused(r.round(m, v, {2}), "block of two");
-  refused(r.dequant(m, v), "expected F8_E4M3 or I8");
+  refused(r.dequant(m, v), "expected F8_E4M3, F4 or I8");
   refused(r.pad(m, 1, 0), "multiple");
   refused(r.read("s", "x", {DType::F4E2M1, {4, 3}}), "whole bytes");
   refused(r.read("s", "x", {DType::F32, {int64_t(1) << 40, int64_t(1) << 40}}), "2^63");

@@ -37,13 +37,15 @@ struct KernelOperand {
   DType dtype = DType::F32;  ///< how the kernel finds it in memory: E4M3 activations are BF16 on x86
   std::string numeric;       ///< "", "F8_E4M3" or "I8": what the values are when dtype only holds them
   std::string layout = "nk"; ///< weights: "nk" as stored, or "panel:w<W>:k<G>:<DTYPE>[:sums]" (see below)
+  int scales = -1;           ///< weights of f4E2M1FN: operand number of their E4M3 scales, which the layout holds as well
 };
 // The layout "panel:w<W>:k<G>:<DTYPE>" of a stored [N, K] weight (F32, F16, BF16 or F8_E4M3; K contiguous): element
 // (n, k) converted to DTYPE (BF16 or F32, nearest even; E4M3 is exact in both) lies at element
 //   ((n / W) * ceil(K / G) + k / G) * W * G + (n % W) * G + k % G,
 // zeros fill columns from N to a multiple of W and k from K to a multiple of G. Panels start at 64 bytes. With ":sums" (I8
 // only, stored I8) every panel begins with W i32, column n's being -128 times the sum of its K codes: where unsigned bytes
-// hold codes plus 128, accumulators that start there end as if they had met the codes.
+// hold codes plus 128, accumulators that start there end as if they had met the codes. A weight of f4E2M1FN with scales is
+// in panels of BF16 or F32, of codes times scales.
 
 /// One kernel for one range of the dispatch value.
 struct KernelSpec {

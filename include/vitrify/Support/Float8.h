@@ -15,6 +15,8 @@ namespace vitrify {
 
 /// Largest finite E4M3 value.
 inline constexpr float kE4M3Max = 448.0f;
+/// Largest E2M1 value.
+inline constexpr float kE2M1Max = 6.0f;
 /// Largest magnitude of an 8-bit integer code: -128 is none, so that codes are symmetric.
 inline constexpr float kI8Max = 127.0f;
 
@@ -41,6 +43,8 @@ float decodeF16(uint16_t bits);
 void encodeE4M3(const float *in, uint8_t *out, size_t n);
 /// Codes of in[i] * factor.
 void encodeE4M3Scaled(const float *in, float factor, uint8_t *out, size_t n);
+/// E2M1 codes of in[i] * factor, two a byte, the first in the low half; n is even.
+void encodeE2M1Scaled(const float *in, float factor, uint8_t *out, size_t n);
 /// 8-bit integers nearest to in * factor (ties to even), saturating at +-127; NaN gives 0.
 void encodeI8Scaled(const float *in, float factor, int8_t *out, size_t n);
 void decodeE4M3(const uint8_t *in, float *out, size_t n);

@@ -21,6 +21,11 @@
 
 namespace vitrify {
 
+/// Elements of NVFP4 that share an E4M3 scale.
+inline constexpr int64_t kNvfp4Block = 16;
+/// F4 elements of a row of K weights with their scales: 18 for each 16, which is 4.5 bits a weight.
+constexpr int64_t nvfp4Columns(int64_t k) { return k / kNvfp4Block * (kNvfp4Block + 2); }
+
 /// Index of a node in its recipe.
 using RecipeValue = uint32_t;
 
@@ -72,16 +77,19 @@ struct RecipeNode {
     Reshape,   ///< same elements in order
     Cast,      ///< to F32, F16 or BF16, nearest even
     Amax,      ///< f32: max|x| / `number` of each row ([N, K] -> [N], `axis` 1) or of all (-> [1], `axis` -1); where the
-               ///< maximum is 0, 1; values that are not finite are an error
+               ///< maximum is 0, 1; values that are not finite are an error. With `block` {1, g}, of each g columns of a row:
+               ///< [N, ceil(K / g)]
     Sum,       ///< f32: sum of each row ([N, K] -> [N]), added in order in f64
     Recip,     ///< 1 / x, f32
     Add,       ///< x + y, x - y, x * y in f32. y has x's shape, or one element, or is [N] for x of [N] or [N, K] (`axis` 0),
     Sub,       ///< or is [K] (`axis` 1)
     Mul,
-    Round,     ///< E4M3 or I8 codes (nearest even, saturating at 448 or 127) of x * (1 / scale). scale is [1], [N] by row, or
-               ///< [ceil(N / h), ceil(K / g)] with `block` {h, g}; it must be positive with a finite reciprocal
+    Round,     ///< E4M3, E2M1 or I8 codes (nearest even, saturating at 448, 6 or 127) of x * (1 / scale). scale is [1], [N] by
+               ///< row, or [ceil(N / h), ceil(K / g)] with `block` {h, g}; it must be positive with a finite reciprocal, but
+               ///< for E2M1 codes, which are 0 where it is 0
     Dequant,   ///< f32: code * scale, scale as for Round but of any float type
     Pad,       ///< zeros after the end of `axis` up to a multiple of `begin`
+    Blocks,    ///< E2M1 codes [N, K] and E4M3 scales [N, K / 16] as one F4 [N, K / 16 * 18]: 16 codes, then their scale's byte
   };
 
   Kind kind = Kind::Literal;
@@ -113,15 +121,18 @@ public:
   StatusOr<RecipeValue> cast(RecipeValue x, DType to);
   /// Per row of a matrix, or over all. `divisor` is 448 for E4M3 scales, positive and finite.
   StatusOr<RecipeValue> amax(RecipeValue x, bool perRow, double divisor);
+  /// Of each `columns` columns of a row.
+  StatusOr<RecipeValue> amaxBlocks(RecipeValue x, int64_t columns, double divisor);
   StatusOr<RecipeValue> sum(RecipeValue x);
   StatusOr<RecipeValue> recip(RecipeValue x);
   /// Add, Sub or Mul. `columns`: y is [K] of x's [N, K].
   StatusOr<RecipeValue> binary(RecipeNode::Kind kind, RecipeValue x, RecipeValue y, bool columns = false);
-  /// `to` is F8E4M3 or I8.
+  /// `to` is F8E4M3, F4E2M1 or I8.
   StatusOr<RecipeValue> round(RecipeValue x, RecipeValue scale, std::vector<int64_t> block = {},
                               DType to = DType::F8E4M3);
   StatusOr<RecipeValue> dequant(RecipeValue codes, RecipeValue scale, std::vector<int64_t> block = {});
   StatusOr<RecipeValue> pad(RecipeValue x, int64_t axis, int64_t multiple);
+  StatusOr<RecipeValue> blocks(RecipeValue codes, RecipeValue scales);
 
   /// The value that the recipe yields; set once, after all nodes.
   Status yield(RecipeValue value);

@@ -11,6 +11,7 @@
 #include "vitrify/Dialect/ViT/IR/ElementTypes.h"
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 #include "vitrify/Target/KnownTargets.h"
+#include "vitrify/Weights/Recipe.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
@@ -39,7 +40,7 @@ private:
   LogicalResult planReturn(func::ReturnOp op);
   unsigned bufferOf(Value value, DType dtype, StringRef numeric);
   unsigned kernelIndex(const KernelSpec &spec);
-  FailureOr<unsigned> weightIndex(Operation *user, Value value, StringRef layout);
+  FailureOr<unsigned> weightIndex(Operation *user, const KernelOperand &operand);
   FailureOr<unsigned> weightIndex(Operation *user, StringRef name, RankedTensorType type, StringRef layout);
   std::string nameOf(Value value) const;
   FailureOr<PlanOperand> read(Operation *op, const KernelOperand &operand);
@@ -118,11 +119,31 @@ unsigned Planner::kernelIndex(const KernelSpec &spec) {
   return out.plan.kernels.size() - 1;
 }
 
-FailureOr<unsigned> Planner::weightIndex(Operation *user, Value value, StringRef layout) {
-  auto get = value.getDefiningOp<vit::GetOp>();
-  if (!get)
+FailureOr<unsigned> Planner::weightIndex(Operation *user, const KernelOperand &operand) {
+  auto get = user->getOperand(operand.index).getDefiningOp<vit::GetOp>();
+  auto scales = operand.scales < 0 ? vit::GetOp() : user->getOperand(operand.scales).getDefiningOp<vit::GetOp>();
+  if (!get || (operand.scales >= 0 && !scales))
     return user->emitOpError() << "reads as a weight what is none";
-  return weightIndex(get, get.getName(), cast<RankedTensorType>(value.getType()), layout);
+  auto type = cast<RankedTensorType>(get.getType());
+  if (!scales)
+    return weightIndex(get, get.getName(), type, operand.layout);
+  // Codes and scales are read together, so they are stored together: one more weight of the module.
+  auto stored = RankedTensorType::get({type.getDimSize(0), nvfp4Columns(type.getDimSize(1))}, type.getElementType());
+  std::string name = (get.getName() + ".blocks").str();
+  auto known = module.lookupSymbol<vit::WeightOp>(name);
+  if (!known) {
+    auto codes = module.lookupSymbol<vit::WeightOp>(get.getName());
+    OpBuilder b(codes);
+    b.setInsertionPointAfter(codes);
+    known = vit::WeightOp::create(b, get.getLoc(), name, stored);
+    b.setInsertionPointToStart(&known.getBody().emplaceBlock());
+    Value c = vit::GetOp::create(b, get.getLoc(), type, get.getName());
+    Value s = vit::GetOp::create(b, get.getLoc(), scales.getType(), scales.getName());
+    vit::YieldOp::create(b, get.getLoc(), Value(vit::BlocksOp::create(b, get.getLoc(), stored, c, s)));
+  }
+  if (known.getType() != stored)
+    return user->emitOpError() << "needs a weight named '" << name << "', but there is another one of this name";
+  return weightIndex(get, name, stored, operand.layout);
 }
 
 FailureOr<unsigned> Planner::weightIndex(Operation *user, StringRef name, RankedTensorType type, StringRef layout) {
@@ -276,7 +297,7 @@ LogicalResult Planner::planLaunch(Operation *op, MutableArrayRef<KernelSpec> spe
   }
   for (const KernelOperand &operand : first.operands) {
     if (operand.role == KernelOperand::Role::Weight) {
-      auto weight = weightIndex(op, op->getOperand(operand.index), operand.layout);
+      auto weight = weightIndex(op, operand);
       if (failed(weight))
         return failure();
       step.weights.push_back(*weight);
@@ -305,10 +326,12 @@ LogicalResult Planner::planLaunch(Operation *op, MutableArrayRef<KernelSpec> spe
     auto note = op->getAttrOfType<StringAttr>("vit.precision_note");
     // A layer's precision is that of its numbers. Where E4M3 values are held in a wider type, the kernel's own precision
     // says what the instructions take.
-    bool codes =
-        llvm::any_of(step.weights, [&](unsigned weight) { return out.plan.weights[weight].dtype == DType::F8E4M3; });
+    auto reads = [&](DType dtype) {
+      return llvm::any_of(step.weights, [&](unsigned weight) { return out.plan.weights[weight].dtype == dtype; });
+    };
+    std::string precision = reads(DType::F4E2M1) ? "nvfp4" : reads(DType::F8E4M3) ? "f8e4m3" : first.precision;
     for (const std::string &layer : step.layers)
-      out.layers.push_back({layer, codes ? "f8e4m3" : first.precision, first.name, scale, note ? note.str() : ""});
+      out.layers.push_back({layer, precision, first.name, scale, note ? note.str() : ""});
   }
   if (condition) {
     PlanStep branch;

@@ -59,6 +59,8 @@ StatusOr<RecipeValue> convert(Recipe &recipe, Operation *op, const DenseMap<Valu
       .Case<vit::ReshapeOp>([&](auto o) { return recipe.reshape(in(o.getInput()), tensorType(o.getType()).shape); })
       .Case<vit::CastOp>([&](auto o) { return recipe.cast(in(o.getInput()), tensorType(o.getType()).dtype); })
       .Case<vit::AmaxOp>([&](auto o) {
+        if (auto block = o.getBlock())
+          return recipe.amaxBlocks(in(o.getInput()), (*block)[1], o.getDivisor().convertToDouble());
         return recipe.amax(in(o.getInput()), o.getAxis().has_value(), o.getDivisor().convertToDouble());
       })
       .Case<vit::SumOp>([&](auto o) { return recipe.sum(in(o.getInput())); })
@@ -70,6 +72,7 @@ StatusOr<RecipeValue> convert(Recipe &recipe, Operation *op, const DenseMap<Valu
         return recipe.round(in(o.getInput()), in(o.getScale()), blockOf(o.getBlock()), tensorType(o.getType()).dtype);
       })
       .Case<vit::DequantOp>([&](auto o) { return recipe.dequant(in(o.getCodes()), in(o.getScale()), blockOf(o.getBlock())); })
+      .Case<vit::BlocksOp>([&](auto o) { return recipe.blocks(in(o.getCodes()), in(o.getScales())); })
       .Case<vit::PadOp>([&](auto o) { return recipe.pad(in(o.getInput()), o.getAxis(), o.getMultiple()); })
       .Default([](Operation *o) -> Result {
         return invalidArgument("'" + o->getName().getStringRef().str() + "' is no recipe op");

@@ -111,13 +111,14 @@ void KernelFrame::use(unsigned index, bool flat) {
   add(std::move(operand), memref);
 }
 
-void KernelFrame::usePanels(unsigned index, int64_t width, int64_t depth, DType dtype) {
+void KernelFrame::usePanels(unsigned index, int64_t width, int64_t depth, DType dtype, int scales) {
   bool sums = dtype == DType::I8;
   auto type = cast<RankedTensorType>(op->getOperand(index).getType());
   KernelOperand operand;
   operand.index = index;
   operand.role = KernelOperand::Role::Weight;
   operand.dtype = dtype;
+  operand.scales = scales;
   operand.layout = "panel:w" + std::to_string(width) + ":k" + std::to_string(depth) + ":" +
                    std::string(dtypeName(dtype)) + (sums ? ":sums" : "");
   int64_t panels = llvm::divideCeil(type.getDimSize(0), width), steps = llvm::divideCeil(type.getDimSize(1), depth);

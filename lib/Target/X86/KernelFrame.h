@@ -33,8 +33,8 @@ public:
   PlanExpr resultDim(unsigned index, unsigned dim) { return dimExpr(true, index, dim); }
   /// Rows [?, D] (of a view), a vector [N], or with `flat` any tensor as one sequence of elements.
   void use(unsigned operand, bool flat = false);
-  /// A weight in a layout of its own; I8 panels begin with sums (KernelSpec.h).
-  void usePanels(unsigned operand, int64_t width, int64_t depth, DType dtype);
+  /// A weight in a layout of its own; I8 panels begin with sums (KernelSpec.h). `scales`: the operand with those of NVFP4.
+  void usePanels(unsigned operand, int64_t width, int64_t depth, DType dtype, int scales = -1);
   /// All operands of the op's epilogue.
   void useEpilogue();
   /// All results as rows, or flat.

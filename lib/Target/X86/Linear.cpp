@@ -46,6 +46,15 @@ static std::string linearPrefix(StringRef name, const MicroTile &micro, int64_t 
 // vit.linear
 //===----------------------------------------------------------------------===//
 
+/// Codes of E2M1 whose scales of 16 columns are applied when panels are made of them; 0 or more: the scales' operand.
+static int nvfp4Scales(vit::LinearOp linear) {
+  auto w = cast<RankedTensorType>(linear.getWeight().getType());
+  auto scales = linear.getWScales() ? cast<RankedTensorType>(linear.getWScales().getType()) : RankedTensorType();
+  bool is = isa<Float4E2M1FNType>(w.getElementType()) && scales && isa<Float8E4M3FNType>(scales.getElementType()) &&
+            scales.getDimSize(0) == w.getDimSize(0) && scales.getDimSize(1) * 16 == w.getDimSize(1);
+  return is ? int(linear.getWScalesMutable()[0].getOperandNumber()) : -1;
+}
+
 static std::optional<MicroTile> linearTile(KernelFrame &frame) {
   auto linear = cast<vit::LinearOp>(frame.op);
   auto x = cast<RankedTensorType>(linear.getInput().getType());
@@ -56,8 +65,14 @@ static std::optional<MicroTile> linearTile(KernelFrame &frame) {
     frame.fail("activations of element type " + typeText(x.getElementType()));
     return std::nullopt;
   }
-  if (!isWeightElement(w.getElementType())) {
-    frame.fail("weights of element type " + typeText(w.getElementType()));
+  bool nvfp4 = nvfp4Scales(linear) >= 0;
+  if (nvfp4 && (linear.getXScales() || !isWeight(linear.getWScales()))) {
+    frame.fail(linear.getXScales() ? "codes of 4 bits with scales of the activations along K" : "scales of the second factor that are no weight of the module");
+    return std::nullopt;
+  }
+  if (!nvfp4 && !isWeightElement(w.getElementType())) {
+    bool four = isa<Float4E2M1FNType>(w.getElementType());
+    frame.fail("weights of element type " + typeText(w.getElementType()) + (four ? " without scales in f8E4M3FN of 16 columns each" : ""));
     return std::nullopt;
   }
   if (w.getElementType().isInteger(8) && w.getDimSize(1) >= 1 << 16) {
@@ -75,9 +90,10 @@ static void describeLinear(KernelFrame &frame) {
   if (!micro)
     return;
   auto w = cast<RankedTensorType>(linear.getWeight().getType());
-  frame.usePanels(linear.getWeightMutable().getOperandNumber(), micro->width(), micro->depth(), micro->panelType());
+  frame.usePanels(linear.getWeightMutable().getOperandNumber(), micro->width(), micro->depth(), micro->panelType(),
+                  nvfp4Scales(linear));
   frame.use(linear.getInputMutable().getOperandNumber());
-  if (linear.getXScales() || linear.getWScales()) {
+  if (nvfp4Scales(linear) < 0 && (linear.getXScales() || linear.getWScales())) {
     if (!scaleBlocksOf(frame, linear, *micro))
       return;
     for (MutableOperandRange scales : {linear.getXScalesMutable(), linear.getWScalesMutable()})
@@ -115,7 +131,7 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
       prefetch.tiles.push_back(frame.result(i));
   EpilogueEmitter epilogue = frame.epilogue(b);
   auto given = [&](MutableOperandRange operands) { return operands.empty() ? Value() : frame.operand(operands[0].getOperandNumber()); };
-  Value xScales = given(linear.getXScalesMutable()), wScales = given(linear.getWScalesMutable());
+  Value xScales = given(linear.getXScalesMutable()), wScales = nvfp4Scales(linear) < 0 ? given(linear.getWScalesMutable()) : Value();
   std::optional<ScaleBlocks> scales;
   if (xScales || wScales)
     scales = scaleBlocksOf(frame, linear, micro);

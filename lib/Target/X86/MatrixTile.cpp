@@ -18,7 +18,7 @@ using namespace vitrify::x86;
 MicroKernel x86::chooseMicroKernel(const TargetRow &row, DType activations, Type weightElement) {
   if (activations == DType::U8)
     return row.has(MicroKernel::DotI8) ? MicroKernel::DotI8 : MicroKernel::MaddI16;
-  bool narrowWeight = weightElement.isBF16() || isa<Float8E4M3FNType>(weightElement);
+  bool narrowWeight = weightElement.isBF16() || isa<Float8E4M3FNType, Float4E2M1FNType>(weightElement);
   bool dot = row.has(MicroKernel::DotBF16) && activations == DType::BF16 && narrowWeight;
   return dot ? MicroKernel::DotBF16 : MicroKernel::FmaF32;
 }

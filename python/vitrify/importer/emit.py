@@ -40,7 +40,7 @@ class Function:
         """The weight as a value; one vit.get for each symbol, so layers that share weights share the value."""
         if symbol not in self.loaded:
             weight = self.weights[symbol]
-            kind = tensor(weight.shape, "f8E4M3FN" if isinstance(weight, Codes) and not is_expanded(weight) else "f32")
+            kind = tensor(weight.shape, element_of(weight))
             self.loaded[symbol] = self.emit(f"vit.get @{symbol} : {kind}", kind, "w")
         return self.loaded[symbol]
 
@@ -55,7 +55,11 @@ class Function:
         weight = self.weights[f"{symbol}.w"]
         out = tensor((rows, weight.shape[0]))
         ins, body, arguments, result = [], [], [], "%acc"
-        if isinstance(weight, Codes) and not is_expanded(weight):
+        if isinstance(weight, Codes) and weight.granularity == "nvfp4":
+            w, scale, each = self.get(f"{symbol}.w"), self.get(f"{symbol}.w.scale"), self.get(f"{symbol}.w.scale.each")
+            options = f"w_scales({scale[0]} : {scale[1]}) "
+            ins, body, arguments, result = [(each, "(m, n) -> (n)")], ["%x = arith.mulf %acc, %ws : f32"], ["%ws"], "%x"
+        elif isinstance(weight, Codes) and not is_expanded(weight):
             x, w, options, ins, body, arguments, result = self.codes(x, weight, symbol, names[0])
         else:
             w = self.get(f"{symbol}.w")
@@ -166,8 +170,19 @@ def forward(f, c):
     return f.act(c.pooler_activation, f.linear(cls, "pooler", "?", ["pooler"]), "pooler.act"), "embedding"
 
 
+def element_of(weight):
+    """Element type of a weight in the graph."""
+    if getattr(weight, "granularity", None) == "nvfp4":
+        return "f4E2M1FN"
+    return getattr(weight, "element", "f8E4M3FN" if isinstance(weight, Codes) and not is_expanded(weight) else "f32")
+
+
 def is_expanded(weight):
-    """Whether a quantised linear computes with floats: only its weight is quantised, or its blocks do not divide the columns."""
+    """Whether a quantised linear computes with floats: only its weight is quantised to E4M3, or its blocks do not divide the columns."""
+    return weight.granularity != "nvfp4" and _is_multiplied_out(weight)
+
+
+def _is_multiplied_out(weight):
     return weight.activations is None or (weight.granularity == "block" and weight.shape[1] % weight.block[1] != 0)
 
 
@@ -193,6 +208,8 @@ def row_shape(weight):
 def codes_text(weight, symbol_of):
     """The vit.weights of a quantised linear: codes and scales as stored, the scales in f32, which holds all of them exactly; by training, codes are rounded
     here, by the scales that training rounded with. Codes of a linear that computes with floats are multiplied by their scales."""
+    if weight.granularity == "nvfp4":
+        return blocks_text(weight, symbol_of)
     read = lambda t: f"%0 = vit.read @{symbol_of[t.file.path]} {string(t.name)} : {tensor(t.shape, t.mlir_element)}"
     scales = Scales(f"{weight.symbol}.scale", weight.scale, scale_shape(weight))
     text = weight_text(scales, symbol_of[weight.scale.file.path])
@@ -220,11 +237,23 @@ def codes_text(weight, symbol_of):
     return text + f"  vit.weight @{weight.symbol} : {kind} {{\n{body}  }}\n"
 
 
+def blocks_text(weight, symbol_of):
+    """The vit.weights of a linear of NVFP4 codes: codes and scales as stored, and the scale of all blocks for each row, so that linears can be joined."""
+    n = weight.shape[0]
+    scale, of_all, each = tensor(scale_shape(weight), "f8E4M3FN"), Scales(f"{weight.symbol}.scale.all", weight.tensor_scale, (1,)), tensor((n,))
+    text = weight_text(of_all, symbol_of[weight.tensor_scale.file.path])
+    for symbol, stored, kind in ((f"{weight.symbol}.scale", weight.scale, scale), (weight.symbol, weight.tensor, tensor(weight.shape, "f4E2M1FN"))):
+        text += (f"  vit.weight @{symbol} : {kind} {{\n    %0 = vit.read @{symbol_of[stored.file.path]} {string(stored.name)} : {kind}\n"
+                 f"    vit.yield %0 : {kind}\n  }}\n")
+    return text + (f"  vit.weight @{weight.symbol}.scale.each : {each} {{\n    %0 = vit.literal dense<1.0> : {each}\n    %1 = vit.get @{of_all.symbol} : tensor<1xf32>\n"
+                   f"    %2 = vit.mul %0, %1 : {each}, tensor<1xf32> -> {each}\n    vit.yield %2 : {each}\n  }}\n")
+
+
 class Scales:
     """A weight that is a tensor of scales in another shape."""
 
-    def __init__(self, symbol, stored, shape):
-        self.symbol, self.tensor, self.shape = symbol, stored, shape
+    def __init__(self, symbol, stored, shape, element="f32"):
+        self.symbol, self.tensor, self.shape, self.element = symbol, stored, shape, element
 
 
 def weight_text(weight, source):
@@ -254,7 +283,8 @@ def module_text(config, weights, sources, info, bounds):
     for weight in weights.values():
         if isinstance(weight, Codes):
             text += codes_text(weight, symbol_of)
-            shapes[f"{weight.symbol}.scale"] = Scales("", None, scale_shape(weight))
+            shapes[f"{weight.symbol}.scale"] = Scales("", None, scale_shape(weight), "f8E4M3FN" if weight.granularity == "nvfp4" else "f32")
+            shapes[f"{weight.symbol}.scale.each"] = Scales("", None, weight.shape[:1])
             if row_blocks(weight):
                 shapes[f"{weight.symbol}.scale.rows"] = Scales("", None, row_shape(weight))
             shapes[f"{weight.symbol.removesuffix('.w')}.x.scale"] = Scales("", None, (1,))

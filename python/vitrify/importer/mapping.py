@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from vitrify.errors import VitrifyError
-from vitrify.importer.quantization import torchao_activations
+from vitrify.importer.quantization import NVFP4_BLOCK, torchao_activations
 
 LEGACY = {
     "q": "encoder.layer.{}.attention.attention.query", "k": "encoder.layer.{}.attention.attention.key", "v": "encoder.layer.{}.attention.attention.value",
@@ -34,9 +34,9 @@ class Weight:
 
 @dataclass(frozen=True)
 class Codes:
-    """A linear whose weight is stored as E4M3 codes, or is a float that training rounded to codes of this scale.
+    """A linear whose weight is stored as E4M3 or E2M1 codes, or is a float that training rounded to codes of this scale.
 
-    `scale` is a tensor of one element, one a row ([N] or [N, 1]), or one a block; `granularity` says which. `activations` is as for Quantization, `input_scale`
+    For granularity nvfp4 `scale` holds E4M3 scales of 16 columns each, and `tensor_scale` the one of all. Else `scale` is a tensor of one element, one a row ([N] or [N, 1]), or one a block; `granularity` says which. `activations` is as for Quantization, `input_scale`
     the tensor that a static one is.
     """
 
@@ -48,6 +48,7 @@ class Codes:
     block: tuple[int, int]
     activations: str | None
     input_scale: object = None
+    tensor_scale: object = None
 
 
 class Mapping:
@@ -100,6 +101,8 @@ class Mapping:
         q = self.quantization
         if f"{name}.weight_fake_quant.scale" in self.tensors:
             return self.trained(symbol, name, shape)
+        if q and q.weights == "nvfp4":
+            return self.blocks(symbol, name, shape)
         tensor = self.tensors.get(name + (q.codes if q else ".weight"))
         if tensor is None or tensor.dtype != "F8_E4M3":
             if q and q.covers(name) and self.encoder_linear(name):
@@ -122,6 +125,32 @@ class Mapping:
         given = self.scale(name + q.input_scale, (1,), "input scale") if activations == "static" else None
         self.weights[f"{symbol}.w"] = Codes(f"{symbol}.w", tensor, shape, scale, granularity, q.block, activations, given)
         self.used.update(q.extra_names(name))
+        return True
+
+    def blocks(self, symbol, name, shape):
+        """Registers a linear of NVFP4 codes; False if this one is none."""
+        q, tensor = self.quantization, self.tensors.get(f"{name}.weight")
+        if not q.covers(name) or (tensor is not None and tensor.dtype in FLOATS and not self.encoder_linear(name)):
+            return False
+        if tensor is None or tensor.dtype != "U8":
+            found = "is missing" if tensor is None else f"has element type {tensor.dtype}"
+            raise VitrifyError(f"{self.where}: tensor '{name}.weight' {found}; expected U8, two codes of 4 bits each, as {q.method} does not skip {name}")
+        n, k = shape
+        if k % NVFP4_BLOCK:
+            raise VitrifyError(f"{self.where}: tensor {tensor.name!r}: {k} columns are no multiple of {NVFP4_BLOCK}, which share a scale in NVFP4")
+        if tensor.shape != (n, k // 2):
+            raise VitrifyError(f"{self.where}: tensor {tensor.name!r}: expected shape {[n, k // 2]}, found {list(tensor.shape)}")
+        scale = self.tensors.get(f"{name}.weight_scale")
+        if scale is None:
+            raise VitrifyError(f"{self.where}: tensor '{name}.weight_scale' is missing: the scales of a linear that {q.method} quantises")
+        if scale.dtype != "F8_E4M3" or scale.shape != (n, k // NVFP4_BLOCK):
+            raise VitrifyError(f"{self.where}: tensor {scale.name!r}: expected F8_E4M3 scales {[n, k // NVFP4_BLOCK]}, found {scale.dtype} {list(scale.shape)}")
+        at = scale.first_not_finite()
+        if at is not None:
+            raise VitrifyError(f"{self.where}: tensor {scale.name!r}: value {at} is NaN; expected scales")
+        of_all = self.scale(f"{name}.weight_scale_2", (1,), "scale of all blocks")
+        self.used.update((tensor.name, scale.name, *q.extra_names(name)))
+        self.weights[f"{symbol}.w"] = Codes(f"{symbol}.w", tensor, shape, scale, "nvfp4", (1, NVFP4_BLOCK), None, None, of_all)
         return True
 
     def encoder_linear(self, name):

@@ -12,12 +12,15 @@ from vitrify.errors import VitrifyError
 
 METHODS = ("fp8", "compressed-tensors", "fbgemm_fp8", "modelopt", "torchao")
 BLOCK = (128, 128)
-ALGORITHMS = {"FP8": ("tensor", "static"), "FP8_PER_CHANNEL_PER_TOKEN": ("channel", "token"), "FP8_PB_WO": ("block", None)}
+# NVFP4 quantises activations as well, to blocks of 16 whose scales are found as the program runs; they stay in 16 bits here.
+ALGORITHMS = {"FP8": ("tensor", "static"), "FP8_PER_CHANNEL_PER_TOKEN": ("channel", "token"), "FP8_PB_WO": ("block", None), "NVFP4": ("nvfp4", None),
+              "W4A16_NVFP4": ("nvfp4", None)}
+NVFP4_BLOCK = 16
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """One format. `weights` is tensor, channel or block (of `block` = rows, columns); `activations` static, token, tensor (found at run time), group (of
+    """One format. `weights` is tensor, channel, block (of `block` = rows, columns) or nvfp4; `activations` static, token, tensor (found at run time), group (of
     block[1] columns), or None where only weights are quantised. `skipped` are names or patterns of modules that are not. Names are suffixes of the module's."""
 
     method: str
@@ -44,7 +47,7 @@ class Quantization:
 
     def extra_names(self, module):
         """Tensors that may come with a quantised linear and that inference of an encoder does not use: scales of a cache, the bound of a scale."""
-        return [module + suffix for suffix in (".k_scale", ".v_scale", ".q_scale", ".prob_scale", ".input_scale_ub", ".weight_zero_point", ".output_scale")]
+        return [module + suffix for suffix in (".k_scale", ".v_scale", *((".input_scale",) if self.weights == "nvfp4" else ()), ".q_scale", ".prob_scale", ".input_scale_ub", ".weight_zero_point", ".output_scale")]
 
 
 def parse_quantization(config, folder, where):
@@ -146,6 +149,8 @@ def _modelopt(values, fail):
     if algorithm not in ALGORITHMS:
         fail(f"unknown quant_algo {algorithm!r}; expected one of {', '.join(ALGORITHMS)}")
     weights, activations = ALGORITHMS[algorithm]
+    if weights == "nvfp4" and values.get("group_size", NVFP4_BLOCK) != NVFP4_BLOCK:
+        fail(f"group_size: expected {NVFP4_BLOCK} for {algorithm}, found {values['group_size']!r:.60}")
     return Quantization("modelopt", weights, activations, skipped=_names(values, fail, "exclude_modules", "ignore"))
 
 

@@ -30,6 +30,9 @@ LogicalResult LinearOp::verify() {
   if (!(isFloat(x) && isFloat(w)) && !codes && !weightOnly)
     return emitOpError() << "expected floats, f8E4M3FN or i8 on both sides, or a weight alone of f8E4M3FN or f4E2M1FN, found "
                          << x << " and " << w;
+  if (Value scales = getWScales(); scales && !getElementTypeOrSelf(scales).isF32() && !isa<Float4E2M1FNType>(w))
+    return emitOpError() << "expected w_scales in f32, or in f8E4M3FN with a weight of f4E2M1FN, found " << scales.getType() << " and "
+                         << weight;
   // linear_c3
   if (Value scales = getXScales()) {
     auto type = cast<RankedTensorType>(scales.getType());

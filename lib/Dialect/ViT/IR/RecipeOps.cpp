@@ -6,6 +6,8 @@
 
 #include "Verify.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace vitrify::vit;
 
@@ -106,21 +108,33 @@ LogicalResult CastOp::verify() {
   return expectType(*this, result.getElementType(), input.getShape());
 }
 
+// amax_c2
+static LogicalResult checkDivisor(AmaxOp op, double divisor) {
+  if (std::isfinite(divisor) && divisor > 0)
+    return success();
+  return op.emitOpError() << "expected a positive divisor, found " << divisor;
+}
+
 LogicalResult AmaxOp::verify() {
   // amax_c1
   auto input = typeOf(getInput());
   Type f32 = Float32Type::get(getContext());
   if (!isFloat(input.getElementType()))
     return emitOpError() << "expected a float tensor, found " << input;
+  double divisor = getDivisor().convertToDouble();
+  if (auto block = getBlock()) {
+    // amax_c3
+    if (getAxis() || input.getRank() != 2 || block->size() != 2 || (*block)[0] != 1 || (*block)[1] < 1)
+      return emitOpError() << "expected blocks of one row and at least one column of a matrix, and no axis, found " << input;
+    if (failed(expectType(*this, f32, {input.getDimSize(0), ceilDiv(input.getDimSize(1), (*block)[1])})))
+      return failure();
+    return checkDivisor(*this, divisor);
+  }
   if (getAxis() && (*getAxis() != 1 || input.getRank() != 2))
     return emitOpError() << "expected axis 1 of a matrix, found axis " << getAxisAttr().getInt() << " of " << input;
   if (failed(expectType(*this, f32, {getAxis() ? input.getDimSize(0) : 1})))
     return failure();
-  // amax_c2
-  double divisor = getDivisor().convertToDouble();
-  if (!getDivisor().isFinite() || divisor <= 0)
-    return emitOpError() << "expected a positive divisor, found " << divisor;
-  return success();
+  return checkDivisor(*this, divisor);
 }
 
 LogicalResult SumOp::verify() {
@@ -182,6 +196,17 @@ LogicalResult DequantOp::verify() {
   if (failed(expectType(*this, Float32Type::get(getContext()), codes.getShape())))
     return failure();
   return verifyScale(*this, codes, typeOf(getScale()), getBlock()); // dequant_c2
+}
+
+LogicalResult BlocksOp::verify() {
+  // blocks_c1
+  auto codes = typeOf(getCodes());
+  int64_t n = codes.getDimSize(0), k = codes.getDimSize(1);
+  if (!codes.hasStaticShape() || k % 16)
+    return emitOpError() << "expected codes of a static shape with a multiple of 16 columns, found " << codes;
+  if (failed(expectShape(*this, "scales", typeOf(getScales()), {n, k / 16})))
+    return failure();
+  return expectType(*this, codes.getElementType(), {n, k / 16 * 18}); // blocks_c2
 }
 
 LogicalResult PadOp::verify() {

@@ -32,7 +32,7 @@ LogicalResult WeightOp::verify() {
   Block &block = getBody().front();
   for (Operation &op : block)
     if (!isa<GetOp, ReadOp, LiteralOp, SliceOp, GatherOp, ConcatOp, TransposeOp, ReshapeOp, CastOp, AmaxOp, SumOp, RecipOp,
-             MulOp, AddOp, SubOp, RoundOp, DequantOp, PadOp, YieldOp>(op))
+             MulOp, AddOp, SubOp, RoundOp, DequantOp, PadOp, BlocksOp, YieldOp>(op))
       return emitOpError("expected recipe ops only").attachNote(op.getLoc()) << "found " << op.getName();
   // weight_c1
   auto yield = block.empty() ? YieldOp() : dyn_cast<YieldOp>(block.back());

@@ -58,6 +58,17 @@ static RefTensor concat(ArrayRef<const RefTensor *> parts, int64_t axis) {
 }
 
 static RefTensor amax(AmaxOp op, const RefTensor &x) {
+  if (auto block = op.getBlock()) {
+    int64_t wide = (*block)[1], across = (x.columns() + wide - 1) / wide;
+    RefTensor result(DType::F32, {x.rows(), across});
+    for (int64_t i = 0; i < x.elements(); ++i) {
+      float &largest = result.floats[i / x.columns() * across + i % x.columns() / wide];
+      largest = std::max(largest, std::fabs(x.floats[i]));
+    }
+    for (float &value : result.floats)
+      value = value == 0 ? 1.0f : static_cast<float>(value / op.getDivisor().convertToDouble());
+    return result;
+  }
   bool byRow = op.getAxis().has_value();
   float divisor = static_cast<float>(op.getDivisor().convertToDouble());
   RefTensor result(DType::F32, {byRow ? x.rows() : 1});
@@ -147,8 +158,10 @@ FailureOr<RefTensor> reference::evaluateRecipeOp(Operation *step, const Environm
       .Case([&](RoundOp op) {
         const RefTensor &x = values[op.getInput()], &scale = values[op.getScale()];
         RefTensor codes(DType::F32, x.shape);
-        for (int64_t i = 0; i < x.elements(); ++i)
-          codes.floats[i] = x.floats[i] * (1.0f / scaleOf(x, scale, op.getBlock(), i));
+        for (int64_t i = 0; i < x.elements(); ++i) {
+          float by = scaleOf(x, scale, op.getBlock(), i);
+          codes.floats[i] = by == 0 && isa<Float4E2M1FNType>(getElementTypeOrSelf(op.getType())) ? 0.0f : x.floats[i] * (1.0f / by);
+        }
         return roundToType(std::move(codes), op.getType());
       })
       .Case([&](DequantOp op) {
@@ -156,6 +169,15 @@ FailureOr<RefTensor> reference::evaluateRecipeOp(Operation *step, const Environm
         RefTensor result(DType::F32, codes.shape);
         for (int64_t i = 0; i < codes.elements(); ++i)
           result.floats[i] = codes.floats[i] * scaleOf(codes, scale, op.getBlock(), i);
+        return result;
+      })
+      .Case([&](BlocksOp op) {
+        const RefTensor &codes = values[op.getCodes()], &scales = values[op.getScales()];
+        RefTensor result(DType::F4E2M1, shapeOf());
+        for (int64_t i = 0; i < result.elements(); ++i) {
+          uint8_t scale = encodeE4M3(scales.floats[i / 18]);
+          result.floats[i] = i % 18 < 16 ? codes.floats[i / 18 * 16 + i % 18] : decodeE2M1(i % 18 == 16 ? scale & 15 : scale >> 4);
+        }
         return result;
       })
       .Case([&](PadOp op) {

@@ -39,7 +39,7 @@ public:
     auto sixteen = parsePrecision(half);
     if (!asked || !sixteen || (*sixteen != PrecisionKind::BF16 && *sixteen != PrecisionKind::F16)) {
       getOperation().emitError() << "unknown precision '" << (!asked ? precision.getValue() : half.getValue())
-                                 << "', expected f32, bf16, f16, fp8 or int8";
+                                 << "', expected f32, bf16, f16, fp8, int8 or nvfp4";
       return signalPassFailure();
     }
     if (failed(parseRules()))
@@ -74,7 +74,7 @@ LogicalResult AssignPrecisionPass::parseRules() {
     if (!kind || pattern.empty() || !glob) {
       if (!glob)
         llvm::consumeError(glob.takeError());
-      return getOperation().emitError() << "rule '" << text << "': expected PRECISION:PATTERN with f32, bf16, f16, fp8 or int8";
+      return getOperation().emitError() << "rule '" << text << "': expected PRECISION:PATTERN with f32, bf16, f16, fp8, int8 or nvfp4";
     }
     rules.push_back({*kind, text.str(), std::move(*glob)});
   }
@@ -82,7 +82,9 @@ LogicalResult AssignPrecisionPass::parseRules() {
 }
 
 /// A precision of codes and scales.
-bool isCodes(PrecisionKind kind) { return kind == PrecisionKind::FP8 || kind == PrecisionKind::Int8; }
+bool isCodes(PrecisionKind kind) {
+  return kind == PrecisionKind::FP8 || kind == PrecisionKind::Int8 || kind == PrecisionKind::NVFP4;
+}
 
 /// A linear of an encoder block ("b0.fc1") that neither gives a gate's scores nor is the thin half of a low-rank difference:
 /// what fp8 and int8 are for.
@@ -115,6 +117,12 @@ std::pair<double, std::string> largestRange(Operation *op, const Ranges &seen) {
 
 void AssignPrecisionPass::assign(LayerOpInterface op, PrecisionKind asked, PrecisionKind sixteen, const Ranges *seen) {
   bool matrix = isa<LinearOp, AttentionOp, PatchEmbedOp>(op.getOperation());
+  // Of a checkpoint's own NVFP4 codes only the input's type is left to choose.
+  auto given = dyn_cast<LinearOp>(op.getOperation());
+  if (given && isa<Float4E2M1FNType>(given.getWeight().getType().getElementType()) && given.getInput().getType().getElementType().isF32()) {
+    op->setAttr("vit.precision", PrecisionKindAttr::get(op.getContext(), isCodes(asked) ? sixteen : asked));
+    return;
+  }
   // A matrix op with narrow operands was decided on when the module was first optimised.
   if (matrix && llvm::any_of(op->getOperands().take_front(2), [](Value v) { return !getElementTypeOrSelf(v).isF32(); }))
     return;
@@ -140,13 +148,21 @@ void AssignPrecisionPass::assign(LayerOpInterface op, PrecisionKind asked, Preci
       emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << " stays in 16 bits: " << note;
       chosen = sixteen;
     }
-    if (chosen == PrecisionKind::F16 && seen) {
+    if (auto linear = dyn_cast<LinearOp>(op.getOperation()); linear && chosen == PrecisionKind::NVFP4 && linear.getWeight().getType().getDimSize(1) % 16) {
+      note = "its " + std::to_string(linear.getWeight().getType().getDimSize(1)) + " columns are no multiple of 16, as blocks of nvfp4 are";
+      chosen = sixteen;
+    }
+    // What the other factor is: codes of nvfp4 are expanded to that type.
+    PrecisionKind half = chosen == PrecisionKind::NVFP4 ? sixteen : chosen;
+    if (half == PrecisionKind::F16 && seen) {
       auto [amax, name] = largestRange(op, *seen);
       if (amax > kHalfLimit) {
-        chosen = PrecisionKind::BF16;
+        (chosen == PrecisionKind::NVFP4 ? half : chosen) = PrecisionKind::BF16;
         note = "'" + name + "' reaches " + std::to_string(static_cast<int64_t>(amax)) + ", f16 is used to 8192";
       }
     }
+    if (chosen == PrecisionKind::NVFP4)
+      op->setAttr("vit.half", PrecisionKindAttr::get(op.getContext(), half));
     if (!note.empty()) {
       ++overridden;
       emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << " computes in " << stringifyPrecisionKind(chosen) << ": " << note;

@@ -2,10 +2,12 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
+#include "Epilogues.h"
 #include "Recipes.h"
 #include "vitrify/Dialect/ViT/Transforms/Passes.h"
 #include "vitrify/Support/Float8.h"
 #include "vitrify/Weights/Ranges.h"
+#include "vitrify/Weights/Recipe.h"
 
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 
@@ -60,6 +62,7 @@ public:
       case PrecisionKind::F32: break;
       case PrecisionKind::BF16: narrow(op, Builder(op.getContext()).getBF16Type(), recipes); break;
       case PrecisionKind::F16: narrow(op, Builder(op.getContext()).getF16Type(), recipes); break;
+      case PrecisionKind::NVFP4: return WalkResult(quantizeBlocks(op, recipes));
       case PrecisionKind::FP8:
       case PrecisionKind::Int8: return WalkResult(quantize(op, kind.getValue() == PrecisionKind::Int8, recipes));
       }
@@ -72,6 +75,7 @@ public:
 private:
   void narrow(LayerOpInterface op, Type element, RecipeBuilder &recipes);
   LogicalResult quantize(LayerOpInterface layer, bool int8, RecipeBuilder &recipes);
+  LogicalResult quantizeBlocks(LayerOpInterface layer, RecipeBuilder &recipes);
   bool byToken(LinearOp op, bool int8);
   FailureOr<Value> quantizeInput(LinearOp op, const Codes &codes, bool token, RecipeBuilder &recipes);
   FailureOr<WeightOp> scaleOf(LinearOp op, Value input, const Codes &codes, RecipeBuilder &recipes);
@@ -94,7 +98,7 @@ void QuantizePass::narrow(LayerOpInterface op, Type element, RecipeBuilder &reci
   for (OpOperand *input : inputs) {
     Value value = input->get();
     auto type = cast<RankedTensorType>(value.getType());
-    if (type.getElementType() == element)
+    if (type.getElementType() == element || isa<Float4E2M1FNType>(type.getElementType()))
       continue;
     auto narrowType = RankedTensorType::get(type.getShape(), element);
     if (auto get = value.getDefiningOp<GetOp>()) {
@@ -214,7 +218,7 @@ LogicalResult QuantizePass::quantize(LayerOpInterface layer, bool int8, RecipeBu
   if (!weightScale)
     weightScale = recipes.create(loc, scaleName, scaleType, [&](OpBuilder &b) -> Value {
       Value v = GetOp::create(b, loc, w, base);
-      return AmaxOp::create(b, loc, scaleType, v, b.getI64IntegerAttr(1), b.getF64FloatAttr(int8 ? kind.largest : fp8WeightMax.getValue()));
+      return AmaxOp::create(b, loc, scaleType, v, b.getI64IntegerAttr(1), DenseI64ArrayAttr(), b.getF64FloatAttr(int8 ? kind.largest : fp8WeightMax.getValue()));
     });
   auto codesType = RankedTensorType::get(w.getShape(), kind.element);
   WeightOp codes = recipes.lookup(base + kind.suffix.str());
@@ -237,6 +241,57 @@ LogicalResult QuantizePass::quantize(LayerOpInterface layer, bool int8, RecipeBu
                                       RecipeBuilder::get(builder, loc, codes), column, builder.getStrArrayAttr({base}));
   op.getInputMutable().set(*input);
   op.getWeightMutable().set(weight);
+  ++quantized;
+  return success();
+}
+
+/// NVFP4: t = amax / (6 * 448) of the tensor, s = E4M3(amax of 16 / 6 * (1 / t)), codes = E2M1(w * (1 / (s t))): every block's
+/// scale is in E4M3's range, and its largest weight about 6, E2M1's largest (as NVIDIA's Model Optimizer chooses them,
+/// modelopt/torch/quantization/qtensor/nvfp4_tensor.py). The input is in 16 bits; t is a factor of the sum.
+LogicalResult QuantizePass::quantizeBlocks(LayerOpInterface layer, RecipeBuilder &recipes) {
+  Location loc = layer.getLoc();
+  auto op = dyn_cast<LinearOp>(layer.getOperation());
+  if (!op)
+    return layer->emitOpError() << "has no form in codes: only vit.linear has";
+  auto get = op.getWeight().getDefiningOp<GetOp>();
+  if (!get)
+    return op.emitOpError() << "has a weight that is no vit.weight";
+  auto half = op->getAttrOfType<PrecisionKindAttr>("vit.half");
+  op->removeAttr("vit.half");
+  OpBuilder builder(op);
+  auto w = op.getWeight().getType();
+  const int64_t n = w.getDimSize(0), k = w.getDimSize(1);
+  if (k % kNvfp4Block)
+    return op.emitOpError() << "has " << k << " columns, expected a multiple of " << kNvfp4Block << " for nvfp4";
+  Type f32 = builder.getF32Type();
+  auto one = RankedTensorType::get({1}, f32), blocks = RankedTensorType::get({n, k / kNvfp4Block}, f32);
+  auto scaleType = blocks.clone(Float8E4M3FNType::get(op.getContext())), codesType = w.clone(Float4E2M1FNType::get(op.getContext()));
+  std::string base = get.getName().str();
+  auto once = [&](StringRef suffix, RankedTensorType type, llvm::function_ref<Value(OpBuilder &)> body) {
+    std::string name = base + suffix.str();
+    WeightOp known = recipes.lookup(name);
+    return known ? known : recipes.create(loc, name, type, body);
+  };
+  auto block = builder.getDenseI64ArrayAttr({1, kNvfp4Block});
+  WeightOp tensorScale = once(".nvfp4.tensor", one, [&](OpBuilder &b) -> Value {
+    Value v = GetOp::create(b, loc, w, base);
+    return AmaxOp::create(b, loc, one, v, IntegerAttr(), DenseI64ArrayAttr(), b.getF64FloatAttr(kE2M1Max * kE4M3Max));
+  });
+  WeightOp scales = once(".nvfp4.scale", scaleType, [&](OpBuilder &b) -> Value {
+    Value v = GetOp::create(b, loc, w, base), t = GetOp::create(b, loc, one, tensorScale.getSymName());
+    Value most = AmaxOp::create(b, loc, blocks, v, IntegerAttr(), block, b.getF64FloatAttr(kE2M1Max));
+    return RoundOp::create(b, loc, scaleType, most, t, DenseI64ArrayAttr());
+  });
+  WeightOp codes = once(".nvfp4", codesType, [&](OpBuilder &b) -> Value {
+    Value v = GetOp::create(b, loc, w, base), t = GetOp::create(b, loc, one, tensorScale.getSymName());
+    Value s = CastOp::create(b, loc, blocks, Value(GetOp::create(b, loc, scaleType, scales.getSymName())));
+    return RoundOp::create(b, loc, codesType, v, Value(MulOp::create(b, loc, blocks, s, t, false)), block);
+  });
+  op.getWeightMutable().set(RecipeBuilder::get(builder, loc, codes));
+  op.getWScalesMutable().assign(Value(RecipeBuilder::get(builder, loc, scales)));
+  narrow(op, half && half.getValue() == PrecisionKind::F16 ? Type(builder.getF16Type()) : Type(builder.getBF16Type()), recipes);
+  prependToEpilogue(op, op.getInput(), op.getWeight(), RecipeBuilder::get(builder, loc, tensorScale), AffineMap::get(2, 0, op.getContext()),
+                    [&](OpBuilder &b, Value acc, Value factor) -> Value { return arith::MulFOp::create(b, loc, acc, factor); });
   ++quantized;
   return success();
 }

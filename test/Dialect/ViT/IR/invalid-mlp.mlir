@@ -384,3 +384,12 @@ func.func @f(%g: tensor<?x8xf32>, %u: tensor<?x7xf32>) {
   %r = vit.glu silu %g, %u layers ["g"] : tensor<?x8xf32>, tensor<?x7xf32> -> tensor<?x8xf32>
   return
 }
+
+// -----
+
+// linear_c2: E4M3 scales of a weight that is no E2M1 codes
+func.func @f(%x: tensor<?x4xf32>, %w: tensor<8x4xf32>, %s: tensor<8x2xf8E4M3FN>) {
+  // expected-error @+1 {{expected w_scales in f32, or in f8E4M3FN with a weight of f4E2M1FN, found 'tensor<8x2xf8E4M3FN>' and 'tensor<8x4xf32>'}}
+  %r = vit.linear %x, %w w_scales(%s : tensor<8x2xf8E4M3FN>) layers ["l"] : tensor<?x4xf32>, tensor<8x4xf32> -> tensor<?x8xf32>
+  return
+}

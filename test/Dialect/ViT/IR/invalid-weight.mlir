@@ -574,3 +574,56 @@ vit.weight @w : tensor<4x8xf32> {
   %r = vit.pad %x axis 1 to_multiple 16 : tensor<4x2xf32> -> tensor<4x8xf32>
   vit.yield %r : tensor<4x8xf32>
 }
+
+// -----
+
+// amax_c3: blocks of rows
+vit.weight @w : tensor<2x1xf32> {
+  %x = vit.literal dense<1.0> : tensor<4x2xf32>
+  // expected-error @+1 {{expected blocks of one row and at least one column of a matrix, and no axis, found 'tensor<4x2xf32>'}}
+  %r = vit.amax %x block [2, 2] div 6.0 : tensor<4x2xf32> -> tensor<2x1xf32>
+  vit.yield %r : tensor<2x1xf32>
+}
+
+// -----
+
+// amax_c3: a block and an axis
+vit.weight @w : tensor<4x1xf32> {
+  %x = vit.literal dense<1.0> : tensor<4x2xf32>
+  // expected-error @+1 {{and no axis, found 'tensor<4x2xf32>'}}
+  %r = vit.amax %x axis 1 block [1, 2] div 6.0 : tensor<4x2xf32> -> tensor<4x1xf32>
+  vit.yield %r : tensor<4x1xf32>
+}
+
+// -----
+
+// blocks_c1: columns
+vit.weight @w : tensor<4x27xf4E2M1FN> {
+  %x = vit.literal dense<1.0> : tensor<4x24xf4E2M1FN>
+  %s = vit.literal dense<1.0> : tensor<4x1xf8E4M3FN>
+  // expected-error @+1 {{expected codes of a static shape with a multiple of 16 columns, found 'tensor<4x24xf4E2M1FN>'}}
+  %r = vit.blocks %x, %s : tensor<4x24xf4E2M1FN>, tensor<4x1xf8E4M3FN> -> tensor<4x27xf4E2M1FN>
+  vit.yield %r : tensor<4x27xf4E2M1FN>
+}
+
+// -----
+
+// blocks_c1: scales
+vit.weight @w : tensor<4x36xf4E2M1FN> {
+  %x = vit.literal dense<1.0> : tensor<4x32xf4E2M1FN>
+  %s = vit.literal dense<1.0> : tensor<4x1xf8E4M3FN>
+  // expected-error @+1 {{scales}}
+  %r = vit.blocks %x, %s : tensor<4x32xf4E2M1FN>, tensor<4x1xf8E4M3FN> -> tensor<4x36xf4E2M1FN>
+  vit.yield %r : tensor<4x36xf4E2M1FN>
+}
+
+// -----
+
+// blocks_c2: no room for scales
+vit.weight @w : tensor<4x32xf4E2M1FN> {
+  %x = vit.literal dense<1.0> : tensor<4x32xf4E2M1FN>
+  %s = vit.literal dense<1.0> : tensor<4x2xf8E4M3FN>
+  // expected-error @+1 {{expected a result of 'tensor<4x36xf4E2M1FN>', found 'tensor<4x32xf4E2M1FN>'}}
+  %r = vit.blocks %x, %s : tensor<4x32xf4E2M1FN>, tensor<4x2xf8E4M3FN> -> tensor<4x32xf4E2M1FN>
+  vit.yield %r : tensor<4x32xf4E2M1FN>
+}

@@ -143,3 +143,17 @@ vit.weight @blocks : tensor<6x4xf32> {
   // CHECK-NEXT: vit.yield %{{.*}} : tensor<6x4xf32>
   vit.yield %3 : tensor<6x4xf32>
 }
+// CHECK: vit.weight @nvfp4 : tensor<4x36xf4E2M1FN> {
+vit.weight @nvfp4 : tensor<4x36xf4E2M1FN> {
+  // CHECK-NEXT: %[[W:.*]] = vit.read @ckpt "four" : tensor<4x32xf32>
+  %0 = vit.read @ckpt "four" : tensor<4x32xf32>
+  // CHECK-NEXT: %[[M:.*]] = vit.amax %[[W]] block [1, 16] div 6.0{{.*}} : tensor<4x32xf32> -> tensor<4x2xf32>
+  %1 = vit.amax %0 block [1, 16] div 6.0 : tensor<4x32xf32> -> tensor<4x2xf32>
+  %2 = vit.literal dense<1.0> : tensor<1xf32>
+  %3 = vit.round %1, %2 : tensor<4x2xf32>, tensor<1xf32> -> tensor<4x2xf8E4M3FN>
+  // CHECK: %[[C:.*]] = vit.round %[[W]], %[[M]] block [1, 16] : tensor<4x32xf32>, tensor<4x2xf32> -> tensor<4x32xf4E2M1FN>
+  %4 = vit.round %0, %1 block [1, 16] : tensor<4x32xf32>, tensor<4x2xf32> -> tensor<4x32xf4E2M1FN>
+  // CHECK-NEXT: vit.blocks %[[C]], %{{.*}} : tensor<4x32xf4E2M1FN>, tensor<4x2xf8E4M3FN> -> tensor<4x36xf4E2M1FN>
+  %5 = vit.blocks %4, %3 : tensor<4x32xf4E2M1FN>, tensor<4x2xf8E4M3FN> -> tensor<4x36xf4E2M1FN>
+  vit.yield %5 : tensor<4x36xf4E2M1FN>
+}

@@ -22,7 +22,7 @@ def ViT_LinearOp : ViT_EpilogueOp<"linear", [AttrSizedOperandSegments]> {
     columns N / G), or a vector of k elements (result columns N / G * k).
 
     Constraints: (linear_c1) x is [rows, K] and w is [N, K] with static N and K; (linear_c2) x and w are both float, or
-    both f8E4M3FN, or both i8, or w alone is f8E4M3FN / f4E2M1FN (weight only); (linear_c3) K-scales have the rows and a divisor of K as
+    both f8E4M3FN, or both i8, or w alone is f8E4M3FN / f4E2M1FN (weight only); w_scales are f32, or f8E4M3FN with an f4E2M1FN w: NVFP4, if K / g is K / 16; (linear_c3) K-scales have the rows and a divisor of K as
     columns; (linear_c4) active has as many rows as x and its blocks divide N; (linear_c5) without an epilogue there is
     one result, tensor<rows x N x f32>.
     Epilogue: (epilogue_c1) one map for each operand, of two dimensions, among () (n) (m) (m, n) (m, n floordiv g);
@@ -42,7 +42,7 @@ def ViT_LinearOp : ViT_EpilogueOp<"linear", [AttrSizedOperandSegments]> {
     ```
   }];
   let arguments = (ins ViT_Rows:$input, 2DTensorOf<[F32, F16, BF16, F8E4M3FN, F4E2M1FN, I8]>:$weight,
-      Optional<2DTensorOf<[F32]>>:$x_scales, Optional<2DTensorOf<[F32]>>:$w_scales,
+      Optional<2DTensorOf<[F32]>>:$x_scales, Optional<2DTensorOf<[F32, F8E4M3FN]>>:$w_scales,
       Optional<2DTensorOf<[F32]>>:$active, StrArrayAttr:$layers,
       Variadic<ViT_AnyTensor>:$epilogue_ins, AffineMapArrayAttr:$maps, I64Attr:$group);
   let results = (outs Variadic<ViT_AnyTensor>:$results);

@@ -142,12 +142,14 @@ def ViT_CastOp : ViT_FoldedRecipeOp<"cast"> {
 }
 def ViT_AmaxOp : ViT_RecipeOp<"amax"> {
   let summary = "largest magnitude by row or over all, divided by a constant: a scale";
-  let description = [{ Formula: `max |x| / divisor` over axis 1 ([N, K] -> [N]) or over everything (-> [1]); 1 where the maximum is 0.
-    Constraints: (amax_c1) axis 1 needs rank 2 and gives [N], no axis gives [1]; (amax_c2) divisor > 0; f32 result.
+  let description = [{ Formula: `max |x| / divisor` over axis 1 ([N, K] -> [N]), over everything (-> [1]), or over each g columns of a row
+    (`block = [1, g]`: [N, K] -> [N, ceil(K / g)]); 1 where the maximum is 0.
+    Constraints: (amax_c1) axis 1 needs rank 2 and gives [N], no axis gives [1]; (amax_c2) divisor > 0; f32 result; (amax_c3) a block is
+    of one row and at least one column, on a matrix, and given without axis.
     Example: `%s = vit.amax %w axis 1 div 448.0 : tensor<8x4xf32> -> tensor<8xf32>` }];
-  let arguments = (ins ViT_AnyTensor:$input, OptionalAttr<I64Attr>:$axis, F64Attr:$divisor);
-  let results = (outs 1DTensorOf<[F32]>:$result);
-  let assemblyFormat = "$input (`axis` $axis^)? `div` $divisor attr-dict `:` type($input) `->` type($result)";
+  let arguments = (ins ViT_AnyTensor:$input, OptionalAttr<I64Attr>:$axis, OptionalAttr<DenseI64ArrayAttr>:$block, F64Attr:$divisor);
+  let results = (outs RankedTensorOf<[F32]>:$result);
+  let assemblyFormat = "$input (`axis` $axis^)? (`block` $block^)? `div` $divisor attr-dict `:` type($input) `->` type($result)";
 }
 def ViT_SumOp : ViT_RecipeOp<"sum"> {
   let summary = "sum of each row";
@@ -177,23 +179,32 @@ def ViT_AddOp : ViT_RecipeBinaryOp<"add", "+">;
 def ViT_SubOp : ViT_RecipeBinaryOp<"sub", "-">;
 
 def ViT_RoundOp : ViT_RecipeOp<"round"> {
-  let summary = "codes (E4M3 or i8) of x / scale";
+  let summary = "codes (E4M3, E2M1 or i8) of x / scale";
   let description = [{ Saturating, nearest even (see vit.convert). x is multiplied by the f32 reciprocal of the scale. scale is [1] (tensor), [N] (by row)
     or [ceil(N / h), ceil(K / g)] (blocks of h rows and g columns, given by `block = [h, g]`).
-    Constraints: (round_c1) the result has x's shape in f8E4M3FN or i8; (round_c2) the scale has one of these shapes;
+    Constraints: (round_c1) the result has x's shape in f8E4M3FN, f4E2M1FN or i8; (round_c2) the scale has one of these shapes;
     (round_c3) x is a float tensor, not codes: codes are never quantised again.
     Example: `%c = vit.round %w, %s : tensor<8x4xf32>, tensor<8xf32> -> tensor<8x4xf8E4M3FN>` }];
   let arguments = (ins RankedTensorOf<[F32, F16, BF16]>:$input, RankedTensorOf<[F32]>:$scale, OptionalAttr<DenseI64ArrayAttr>:$block);
-  let results = (outs RankedTensorOf<[F8E4M3FN, I8]>:$result);
+  let results = (outs RankedTensorOf<[F8E4M3FN, F4E2M1FN, I8]>:$result);
   let assemblyFormat = "$input `,` $scale (`block` $block^)? attr-dict `:` type($input) `,` type($scale) `->` type($result)";
 }
 def ViT_DequantOp : ViT_RecipeOp<"dequant"> {
   let summary = "codes times scale, in f32: the inverse of vit.round";
   let description = [{ Constraints: (dequant_c1) the result has the codes' shape in f32; (dequant_c2) the scale is shaped as for vit.round.
     Example: `%w = vit.dequant %c, %s : tensor<8x4xf8E4M3FN>, tensor<8xf32> -> tensor<8x4xf32>` }];
-  let arguments = (ins RankedTensorOf<[F8E4M3FN, I8]>:$codes, RankedTensorOf<[F32, BF16, F16]>:$scale, OptionalAttr<DenseI64ArrayAttr>:$block);
+  let arguments = (ins RankedTensorOf<[F8E4M3FN, F4E2M1FN, I8]>:$codes, RankedTensorOf<[F32, BF16, F16]>:$scale, OptionalAttr<DenseI64ArrayAttr>:$block);
   let results = (outs RankedTensorOf<[F32]>:$result);
   let assemblyFormat = "$codes `,` $scale (`block` $block^)? attr-dict `:` type($codes) `,` type($scale) `->` type($result)";
+}
+def ViT_BlocksOp : ViT_RecipeOp<"blocks"> {
+  let summary = "NVFP4 codes and scales in one tensor, as bundles store them";
+  let description = [{ Rows of blocks: 16 codes of E2M1, then the byte of their E4M3 scale as two elements, its low half first.
+    Constraints: (blocks_c1) codes are [N, K] with K a multiple of 16 and scales [N, K / 16]; (blocks_c2) the result is [N, K / 16 * 18].
+    Example: `%b = vit.blocks %c, %s : tensor<8x32xf4E2M1FN>, tensor<8x2xf8E4M3FN> -> tensor<8x36xf4E2M1FN>` }];
+  let arguments = (ins 2DTensorOf<[F4E2M1FN]>:$codes, 2DTensorOf<[F8E4M3FN]>:$scales);
+  let results = (outs 2DTensorOf<[F4E2M1FN]>:$result);
+  let assemblyFormat = "$codes `,` $scales attr-dict `:` type($codes) `,` type($scales) `->` type($result)";
 }
 def ViT_PadOp : ViT_FoldedRecipeOp<"pad"> {
   let summary = "zeros appended along an axis up to a multiple";

@@ -122,13 +122,13 @@ def FuseGLU : Pass<"vit-fuse-glu", "::mlir::ModuleOp"> {
 def AssignPrecision : Pass<"vit-assign-precision", "::mlir::ModuleOp"> {
   let summary = "says in which number format each layer computes";
   let description = [{
-    Puts `vit.precision` on every computing op: linears of encoder blocks get the precision asked for; for fp8 and int8, attention,
+    Puts `vit.precision` on every computing op: linears of encoder blocks get the precision asked for; for fp8, int8 and nvfp4, attention,
     patch embedding, head and gates get 16 bits (`half`), and what moves or normalises rows stays f32. Rules
     `PRECISION:PATTERN` (a layer name with * and ?) override, later ones first. A 16-bit op in f16 whose operands exceed
     8,192 by the calibrated ranges gets bf16. Why a layer differs from what was asked for is kept in `vit.precision_note`.
   }];
   let options = [
-    Option<"precision", "precision", "std::string", "\"f32\"", "f32, bf16, f16, fp8 or int8">,
+    Option<"precision", "precision", "std::string", "\"f32\"", "f32, bf16, f16, fp8, int8 or nvfp4">,
     Option<"half", "half", "std::string", "\"bf16\"", "16-bit format of the target: bf16 or f16">,
     ListOption<"keep", "keep", "std::string", "rules PRECISION:PATTERN">,
     Option<"ranges", "ranges", "std::string", "\"\"", "ranges.json, for the limit of f16">
@@ -142,6 +142,9 @@ def Quantize : Pass<"vit-quantize", "::mlir::ModuleOp"> {
     Linears of precision fp8 and int8 get their input through vit.quantize and vit.dequantize, and their weight as codes with
     one scale an output channel, both steps of its recipe. Ops of 16 bits get vit.convert on their inputs and vit.cast in
     their weights' recipes. Results stay f32.
+
+    Linears of precision nvfp4 get their weight as E2M1 codes, an E4M3 scale for each 16 columns of a row and one f32 scale that is a
+    factor of the sum; their input is converted to 16 bits.
 
     `activations` says where the scale of an input comes from. static: the range of the value in ranges.json over 448 (E4M3)
     or 127 (int8); a value without a range is an error that names it. token: each row's own largest magnitude, found at run
