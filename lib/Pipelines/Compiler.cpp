@@ -63,9 +63,9 @@ public:
   LogicalResult run();
 
 private:
-  void progress(const std::string &line) {
+  void progress(const std::string &stage) {
     if (options.progress)
-      options.progress(line);
+      options.progress(stage, 0, 0);
   }
   LogicalResult chooseTargets();
   LogicalResult optimize(TargetState &state);
@@ -272,10 +272,12 @@ LogicalResult Compiler::writeBundle() {
   }
   if (failed(fillWeightStore(*all, baseFolder(), store)))
     return failure();
-  progress("weights: " + std::to_string(requests.size()));
-  auto written = store.write(writer->weightsPath(), requests, WeightWriteOptions());
+  WeightWriteOptions how;
+  how.progress = options.progress;
+  auto written = store.write(writer->weightsPath(), requests, how);
   if (!written)
     return report(context, written.status());
+  progress("digests of weights");
   if (failed(report(context, writer->addWeights(*written))))
     return failure();
   std::map<std::string, const WrittenWeight *> tensors;
@@ -368,6 +370,7 @@ LogicalResult Compiler::run() {
   if (!source)
     return failure();
   EmitOptions tools = options.tools;
+  tools.progress = options.progress;
   std::optional<CompileCache> cache;
   if (!options.cacheFolder.empty()) {
     cache.emplace(options.cacheFolder, CompileCache::kDefaultBytes, [&](const std::string &line) {
@@ -382,11 +385,11 @@ LogicalResult Compiler::run() {
       return failure();
     if (options.emit == "vit")
       continue;
+    progress("plan for " + name);
     if (failed(plan(state)))
       return failure();
     if (options.emit != "bundle")
       continue;
-    progress("compile " + std::to_string(state.planned.plan.kernels.size()) + " kernels for " + name);
     auto binary = state.target->emit(*state.kernels, tools);
     if (failed(binary))
       return failure();

@@ -212,6 +212,9 @@ StatusOr<WeightWriteReport> WeightStore::write(const std::string &path, std::spa
   std::vector<std::string> tensorOf(targets.size());
   std::map<std::pair<uint64_t, uint64_t>, std::vector<TensorInfo>> written; ///< by size and sample
   std::vector<bool> shared(targets.size());
+  uint64_t doneBytes = 0, allBytes = 0;
+  for (const Target &target : targets)
+    allBytes += uint64_t(target.type.bytesOfRows(target.type.rows()));
   {
     PieceQueue queue(*this, targets, std::move(pieces), threads);
     for (size_t i = 0; i < targets.size(); ++i) {
@@ -222,6 +225,9 @@ StatusOr<WeightWriteReport> WeightStore::write(const std::string &path, std::spa
         VITRIFY_ASSIGN_OR_RETURN(TensorData rows, queue.next());
         sample = sampled(rows.data, sample);
         VITRIFY_RETURN_IF_ERROR(writer.write(rows.data));
+        doneBytes += rows.data.size();
+        if (options.progress)
+          options.progress("weights (MiB)", doneBytes >> 20, allBytes >> 20);
       }
       TensorInfo mine = writer.current();
       tensorOf[i] = target.name;

@@ -80,7 +80,7 @@ def observe(module, x, neurons=None):
             neurons.setdefault(name, Neurons(array.shape[1])).see(array)
 
     with Taps(module) as taps:
-        taps.visit(x, visit)
+        taps.visit(x, visit, "images of calibration")
     return observers
 
 

@@ -7,6 +7,7 @@ from vitrify import auto
 from vitrify.calibration import METHODS, observe, write_activity, write_ranges
 from vitrify.errors import VitrifyError
 from vitrify.images import load_inputs
+from vitrify.progress import Progress
 from vitrify.targets import host_target
 from vitrify.tools import run_tool
 from vitrify.workspace import module_of
@@ -95,8 +96,18 @@ def measured(module, images, options, ranges, activity, folder):
     """The options that measurement on `images` chooses for precision auto."""
     x = load_inputs(images, Path(module).parent / "preprocess.json", options.calibration_images)
     plain = replace(options, precision="bf16", max_drop=None, auto_report=None)
-    measure = auto.Measure(module, x, folder, plain, ranges, activity, compile_module)
-    best, points, sensitivity = auto.choose(measure, options.max_drop)
+    with Progress("programs to measure") as progress:
+
+        def compiled(*arguments):
+            progress.update(0, f"program {measure.count} to measure")
+            return compile_module(*arguments)
+
+        def log(line):
+            progress.clear()
+            print(line)
+
+        measure = auto.Measure(module, x, folder, plain, ranges, activity, compiled)
+        best, points, sensitivity = auto.choose(measure, options.max_drop, log)
     print(auto.table(points, measure.groups, best))
     if options.auto_report:
         auto.write_report(options.auto_report, best, points, sensitivity, measure.groups, options.max_drop)

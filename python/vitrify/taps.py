@@ -6,6 +6,7 @@ import numpy as np
 
 from vitrify import evaluate as interpreter
 from vitrify.errors import VitrifyError
+from vitrify.progress import Progress
 from vitrify.runtime import Program
 from vitrify.targets import host_target
 from vitrify.tools import run_tool
@@ -40,20 +41,22 @@ class Taps:
         self._context = None
         self._folder.cleanup()
 
-    def visit(self, x, visitor):
+    def visit(self, x, visitor, what="images"):
         """Calls visitor(layers, array, share) for each named value in the order of the program, batch by batch; share: this batch's of all images."""
         step, done = 1 if self.compiled else BATCH, 0
-        while done < len(x):
-            batch = x[done:done + step]
-            done += len(batch)
-            if not self.compiled:
-                interpreter.evaluate(self.module, batch, lambda layers, array: visitor(layers, array, len(batch) / len(x)))
-                continue
-            values = self._context.run(batch)
-            for name, array in values.items():
-                if name.startswith(PREFIX):
-                    visitor(name.removeprefix(PREFIX).split("+"), array, len(batch) / len(x))
-            step = max(1, VALUE_BYTES * len(batch) // sum(a.nbytes for a in values.values()))
+        with Progress(what, len(x)) as progress:
+            while done < len(x):
+                batch = x[done:done + step]
+                if self.compiled:
+                    values = self._context.run(batch)
+                    for name, array in values.items():
+                        if name.startswith(PREFIX):
+                            visitor(name.removeprefix(PREFIX).split("+"), array, len(batch) / len(x))
+                    step = max(1, VALUE_BYTES * len(batch) // sum(a.nbytes for a in values.values()))
+                else:
+                    interpreter.evaluate(self.module, batch, lambda layers, array: visitor(layers, array, len(batch) / len(x)))
+                done += len(batch)
+                progress.update(done)
 
 
 def dequantised(codes, scales):
@@ -80,7 +83,7 @@ def named_values(module, x, precision="f32", ranges=None):
     with Taps(module, precision, ranges) as taps:
         if not taps.compiled:
             return interpreter.named_values(module, x, precision, ranges)
-        taps.visit(x, visit)
+        taps.visit(x, visit, f"images in {precision}")
     found = {}
     for names, arrays in pieces.items():
         layers = names.split("+")

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from vitrify import progress
 from vitrify.errors import VitrifyError
 
 BUILD_BIN = Path(__file__).resolve().parents[2] / "build" / "bin"
@@ -28,10 +29,21 @@ def message_of(stderr):
     return errors[0].split("error:", 1)[-1].strip() if errors else ""
 
 
-def run_tool(name, arguments, stdin=None):
+def with_progress(command, **options):
+    """subprocess.run of a command whose lines of progress go to the terminal, if there is one."""
+    if not progress.wanted():
+        return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, **options)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"VITRIFY_PROGRESS": "1"}, **options) as process:
+        said = progress.Passed(process.stderr)
+        printed = process.stdout.read() if process.stdout else b""
+        said = said.text()
+    return subprocess.CompletedProcess(command, process.returncode, printed.decode(errors="replace"), said)
+
+
+def run_tool(name, arguments):
     """Runs a tool and returns its standard output. A failure becomes one VitrifyError with the tool's own message."""
     try:
-        done = subprocess.run([find_tool(name), *map(str, arguments)], input=stdin, capture_output=True, text=True, check=False)
+        done = with_progress([find_tool(name), *map(str, arguments)], stdout=subprocess.PIPE)
     except OSError as error:
         raise VitrifyError(f"cannot run {name}: {error.strerror}") from error
     if done.returncode < 0:
@@ -43,6 +55,6 @@ def run_tool(name, arguments, stdin=None):
 
 def exec_tool(name, arguments):
     """Runs a tool on this process's own standard output; a failure becomes a VitrifyError as in run_tool."""
-    done = subprocess.run([find_tool(name), *map(str, arguments)], stderr=subprocess.PIPE, text=True, check=False)
+    done = with_progress([find_tool(name), *map(str, arguments)])
     if done.returncode:
         raise VitrifyError(f"{name}: {message_of(done.stderr) or f'exit status {done.returncode}'}")

@@ -14,7 +14,6 @@
 #include "llvm/Support/raw_ostream.h"
 
 #include <malloc.h>
-#include <unistd.h>
 
 using namespace llvm;
 
@@ -100,18 +99,19 @@ int main(int argc, char **argv) {
   // build/bin/vitrify-compile finds build/venv.
   std::string self = sys::fs::getMainExecutable(argv[0], reinterpret_cast<void *>(&main));
   options.tools.environment = (sys::path::parent_path(sys::path::parent_path(self)) + "/venv").str();
-  if (isatty(STDERR_FILENO))
-    options.progress = [](const std::string &line) { errs() << "vitrify-compile: " << line << "\n"; };
+  vitrify::ProgressLine progress("vitrify-compile");
+  options.progress = progress.function();
 
   mlir::DialectRegistry registry;
   vitrify::registerVitrifyDialects(registry);
   mlir::MLIRContext context(registry);
   context.loadAllAvailableDialects();
-  mlir::ScopedDiagnosticHandler handler(&context, [](mlir::Diagnostic &diagnostic) {
+  mlir::ScopedDiagnosticHandler handler(&context, [&progress](mlir::Diagnostic &diagnostic) {
     bool error = diagnostic.getSeverity() == mlir::DiagnosticSeverity::Error;
     bool warning = diagnostic.getSeverity() == mlir::DiagnosticSeverity::Warning;
     if (!error && !warning && !report)
       return mlir::success();
+    progress.clear();
     if (auto where = dyn_cast<mlir::FileLineColLoc>(diagnostic.getLocation()))
       errs() << where.getFilename().getValue() << ":" << where.getLine() << ":" << where.getColumn() << ": ";
     errs() << (error ? "error: " : warning ? "warning: " : "remark: ") << diagnostic << "\n";

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
 #include "vitrify/Dialect/ViT/Reference/Interpreter.h"
+#include "vitrify/Support/Progress.h"
 
 #include "mlir/IR/AsmState.h"
 #include "mlir/InitAllDialects.h"
@@ -68,13 +69,20 @@ int main(int argc, char **argv) {
   };
   llvm::SmallString<128> folder = llvm::sys::path::parent_path(path.getValue());
   vit::Interpreter interpreter(*module, folder.empty() ? "." : folder.str().str());
-  if (!values.empty())
+  ProgressLine progress("vitrify-evaluate");
+  uint64_t done = 0, total = 0;
+  function.walk([&](Operation *op) { total += op->hasAttr("layers") ? op->getNumResults() : 0; });
+  if (!values.empty() || progress.isShown())
     interpreter.setObserver([&](Operation *op, ArrayAttr layers, unsigned number, const vit::RefTensor &tensor) {
+      progress.update("values", ++done, total);
+      if (values.empty())
+        return;
       std::string name = llvm::join(layers.getAsValueRange<StringAttr>(), "+") + (op->getNumResults() > 1 ? "." + std::to_string(number) : "");
       write(values + "/" + name + ".npy", tensor);
       llvm::outs() << name << '\n';
     });
   FailureOr<std::vector<vit::RefTensor>> results = interpreter.run(function, std::move(arguments));
+  progress.clear();
   if (failed(results))
     return 1;
   if (outputs.size() > results->size())

@@ -4,6 +4,8 @@
 //===----------------------------------------------------------------------===//
 #include "Runner.h"
 
+#include "vitrify/Support/Progress.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cstdio>
@@ -72,6 +74,7 @@ Status vitrify::run::bench(const Options &options, const api::Program &program, 
   contexts[0]->run(inputs, options.entry);
   const double firstMs = milliseconds(Clock::now() - start);
 
+  ProgressLine progress("vitrify-run");
   std::atomic<int64_t> next{0};
   std::vector<double> times(size_t(options.bench)), cpuTimes(size_t(options.bench));
   std::vector<std::string> errors(contexts.size());
@@ -96,6 +99,7 @@ Status vitrify::run::bench(const Options &options, const api::Program &program, 
         contexts[index]->run(options.entry, inputs, outputs);
         times[size_t(i)] = milliseconds(Clock::now() - from);
         cpuTimes[size_t(i)] = cpuMilliseconds() - cpuFrom;
+        progress.update("runs", uint64_t(i) + 1, uint64_t(options.bench)); // between what is measured
       }
     } catch (const api::Error &error) {
       errors[index] = error.what();
@@ -111,6 +115,7 @@ Status vitrify::run::bench(const Options &options, const api::Program &program, 
     thread.join();
   const double seconds = milliseconds(Clock::now() - begin) / 1e3;
   const double cpuAll = cpuMilliseconds() - cpuBegin;
+  progress.clear();
   for (const std::string &error : errors)
     if (!error.empty())
       return internalError(error);

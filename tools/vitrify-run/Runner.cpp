@@ -5,6 +5,7 @@
 #include "Runner.h"
 
 #include "vitrify/Support/Npy.h"
+#include "vitrify/Support/Progress.h"
 
 #include <algorithm>
 #include <cstdio>
@@ -82,7 +83,10 @@ Status vitrify::run::runInputs(const Options &options, const api::Program &progr
   api::Context context(program);
   std::vector<api::Result> results;
   std::vector<vitrify_step_time> profile;
+  ProgressLine progress("vitrify-run");
   for (int64_t at = 0; at == 0 || at < rows; at += batch) {
+    if (batch < rows)
+      progress.update("images", uint64_t(at), uint64_t(rows));
     std::vector<vitrify_tensor> tensors;
     for (const Input &input : inputs)
       tensors.push_back(apart ? input.rows(at, std::min(batch, rows - at)) : input.rows(0, input.shape.empty() ? 1 : input.shape[0]));
@@ -102,6 +106,7 @@ Status vitrify::run::runInputs(const Options &options, const api::Program &progr
     if (batch == 0)
       break;
   }
+  progress.clear();
   for (size_t i = 0; i < results.size() && !options.output.empty(); ++i) {
     // More results than one are numbered: logits.npy, logits.1.npy, ...
     std::string path = options.output;

@@ -8,7 +8,6 @@
 
 #include "mlir/IR/MLIRContext.h"
 
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -39,7 +38,7 @@ struct CompilerOptions {
   bool exposeValues = false;           ///< true: every named value is a result of its entry too
   EmitOptions tools;
   std::string cacheFolder;             ///< of compiled code; "": nothing is looked up or kept
-  std::function<void(const std::string &)> progress; ///< a line for each stage; may be empty
+  ProgressFunction progress;           ///< called at each stage and as it goes on; may be empty
 };
 
 /// Registers every dialect that models and kernels use.

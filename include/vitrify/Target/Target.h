@@ -12,6 +12,7 @@
 #pragma once
 
 #include "vitrify/Kernel/KernelSpec.h"
+#include "vitrify/Support/Progress.h"
 
 #include "mlir/IR/BuiltinOps.h"
 
@@ -33,6 +34,7 @@ struct EmitOptions {
   unsigned optLevel = 3;   ///< LLVM's, 0 to 3
   unsigned threads = 0;    ///< kernels compiled at once; 0: as many as there are cores
   CompileCache *cache = nullptr; ///< where compiled code is looked up and kept; null: nowhere
+  ProgressFunction progress;     ///< called as kernels are compiled; may be empty
 };
 
 /// What is known of one kernel once it is built.

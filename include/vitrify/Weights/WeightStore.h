@@ -7,6 +7,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "vitrify/Support/Progress.h"
 #include "vitrify/Weights/Recipe.h"
 #include "vitrify/Weights/SafeTensors.h"
 
@@ -24,6 +25,7 @@ struct WeightWriteOptions {
   int64_t budgetBytes = int64_t(256) << 20; ///< scratch memory of evaluation, all threads together
   unsigned threads = 2;
   std::map<std::string, std::string> metadata; ///< of the file
+  ProgressFunction progress;                   ///< called as MiB are written; may be empty
 };
 
 /// One weight to write, in order of use.

@@ -198,10 +198,17 @@ FailureOr<KernelBinary> NVPTXTarget::emit(ModuleOp kernels, const EmitOptions &o
   binary.fileName = "kernels.fatbin";
   binary.driver = std::to_string(toolchain->major) + "." + std::to_string(toolchain->minor);
   binary.toolchain = "ptxas " + toolchain->version;
+  const size_t count = llvm::range_size(module.getOps<gpu::GPUFuncOp>());
+  auto progress = [&](const char *what) {
+    if (options.progress)
+      options.progress(std::to_string(count) + " kernels for " + std::string(targetRow.name) + ": " + what, 0, 0);
+  };
+  progress("PTX");
   auto translated = cachedPtxOf(module, options.cache);
   if (failed(translated))
     return failure();
   std::string &ptx = *translated;
+  progress("machine code");
   auto assembled = assembleCached(*toolchain, ptx, std::string(targetRow.cpu), options.cache);
   if (!assembled)
     return kernels.emitError() << assembled.status().message();

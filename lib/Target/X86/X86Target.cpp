@@ -192,9 +192,12 @@ private:
       modules.push_back(std::move(module));
     }
     std::vector<std::string> errors(modules.size());
-    std::atomic<size_t> next = 0;
+    std::atomic<size_t> next = 0, done = 0;
+    const std::string what = "kernels for " + std::string(targetRow.name);
     auto work = [&] {
       for (size_t i; (i = next++) < modules.size();) {
+        if (options.progress)
+          options.progress(what, done++, modules.size());
         if (!modules[i])
           continue;
         auto object = compileKernel(*modules[i], targetRow, options.optLevel, text, errors[i]);

@@ -9,6 +9,7 @@ import numpy as np
 from vitrify.compare import compare
 from vitrify.errors import VitrifyError
 from vitrify.images import load_inputs
+from vitrify.progress import Progress
 from vitrify.runtime import Program
 from vitrify.taps import named_values
 from vitrify.tools import run_tool
@@ -81,12 +82,14 @@ def times(bundle, x, runs, device):
     context = program.context()
     context.run(x)
     whole, steps = [], []
-    for _ in range(runs):
-        begin = time.perf_counter_ns()
-        context.run(x)
-        whole.append(time.perf_counter_ns() - begin)
-        context.run(x, profile=True)
-        steps.append(context.profile())
+    with Progress("runs", runs) as progress:
+        for i in range(runs):
+            begin = time.perf_counter_ns()
+            context.run(x)
+            whole.append(time.perf_counter_ns() - begin)
+            context.run(x, profile=True)
+            steps.append(context.profile())
+            progress.update(i + 1)
     return {"target": program.target, "device": program.device, "runs": runs, "batch": len(x), "median_ns": float(np.median(whole)),
             "steps": [{"layers": group[0].layers, "kernel": group[0].kernel, "ns": float(np.median([s.nanoseconds for s in group]))} for group in zip(*steps)]}
 
