@@ -53,8 +53,7 @@ std::optional<RegisterTile> vitrify::chooseLinearTile(int64_t columns, int64_t g
   return best;
 }
 
-RegisterTile vitrify::chooseAttentionTile(unsigned registers, int64_t vectors) {
-  if (registers >= 32)
-    return vectors >= 2 ? RegisterTile{12, 2, 12} : RegisterTile{14, 1, 14};
-  return vectors >= 2 ? RegisterTile{6, 2, 6} : RegisterTile{10, 1, 10};
+RegisterTile vitrify::chooseAttentionTile(unsigned registers) {
+  const Row &row = tableFor(registers).front();
+  return RegisterTile{row.rows, row.vectors, row.rows};
 }

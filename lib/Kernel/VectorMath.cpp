@@ -248,7 +248,8 @@ Value vitrify::buildExpNonPositive(LaneBuilder &b, Value x, MathMode mode) {
 }
 
 Value vitrify::buildExp2NonPositive(LaneBuilder &b, Value x) {
-  static constexpr float kExp2[] = {0.999999285f, 0.693121791f, 0.240247056f, 0.0559179857f, 0.00957139488f};
+  // Within 2^-13.7 of 2^f for |f| <= 1/2.
+  static constexpr float kExp2[] = {0.999928074f, 0.693260986f, 0.242611122f, 0.055171668f};
   constexpr float kMagic = 12582912.0f;
   Value clamped = b.max(b.splat(-126.0f), x); // NaN passes
   Value shifted = b.add(clamped, b.splat(kMagic));

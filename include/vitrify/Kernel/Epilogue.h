@@ -43,6 +43,8 @@ public:
   /// Applies the epilogue to columns [n, n + span) of row m and stores the results. n is a multiple of the group,
   /// which divides span.
   void emitSpan(mlir::Value m, mlir::Value n, int64_t span, LoadAccumulator load);
+  /// Columns that must be emitted together.
+  int64_t columnsAtOnce() const { return group; }
 
 private:
   struct Components : llvm::SmallVector<mlir::Value, 2> {

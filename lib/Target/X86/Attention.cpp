@@ -2,13 +2,14 @@
 // Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 // SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 //===----------------------------------------------------------------------===//
-// A work unit is a block of queries of one head and segment. Everything is kept transposed, with queries in the lanes:
-//   S^T[key][query]  = K (rows as they lie, broadcast) times Q^T (packed once a unit)
-//   softmax          down the columns, so maxima and sums are elementwise and nothing is reduced across lanes
-//   O^T[d][query]   += V^T (elements broadcast) times P^T
-// over blocks of keys with the running maximum m and sum l of Milakov and Gimelshein (Online normalizer calculation for
-// softmax, 2018), so the scores of a block of keys for two vectors of queries are all that is ever stored. With bf16
-// products, P and V are packed as pairs of keys. At the end O^T is divided by l, transposed and given to the epilogue.
+// A work unit is a block of queries of one head and segment. Keys and values are packed as the panels of a linear are, so
+// that both products are tiles of some queries:
+//   S[query][key]  = Q (rows as they lie, broadcast) times K^T (keys in the lanes)
+//   O[query][d]   += P (elements broadcast) times V (d in the lanes)
+// Where all keys fit, the probabilities of a tile of queries are made beside the second product of the tile before, and
+// heads that one call computes several blocks of are packed once. Otherwise it goes over blocks of keys with the running
+// maximum and sum of Milakov and Gimelshein (Online normalizer calculation for softmax, 2018). Scores are never stored for
+// more than a tile. The sum of a row stays in lanes until its end.
 //===----------------------------------------------------------------------===//
 #include "AttentionShape.h"
 #include "Segments.h"
@@ -25,51 +26,84 @@ namespace {
 struct Work {
   Value head, query, queryCount, out; ///< rows of q and of the result
   Value key, keyCount;                ///< rows of k and v
+  Value keys;                         ///< a number for the keys of this head and segment; where they stay packed
   Value causalOffset;                 ///< key position that query 0 of the block still sees
+};
+
+/// Keys of one block, packed.
+struct KeyBlock {
+  Value first, count; ///< rows of k and v
+  Value vectors;      ///< of lanes
 };
 
 class Emitter {
 public:
   Emitter(KernelFrame &frame, LaneBuilder &b, const AttentionShape &shape)
-      : frame(frame), b(b), op(cast<vit::AttentionOp>(frame.op)), shape(shape), epilogue(frame.epilogue(b)) {
+      : b(b), op(cast<vit::AttentionOp>(frame.op)), shape(shape), rows(shape.tile.rows),
+        depth(shape.dot ? 2 : 1), factor(op.getScale().convertToDouble()), epilogue(frame.epilogue(b)) {
     q = frame.operand(op.getQueryMutable().getOperandNumber());
     k = frame.operand(op.getKeyMutable().getOperandNumber());
     v = frame.operand(op.getValueMutable().getOperandNumber());
     if (op.getKeyMask())
       mask = frame.operand(op.getKeyMaskMutable()[0].getOperandNumber());
-    Type f32 = b.getF32Type(), word = shape.dot ? Type(b.getI32Type()) : f32;
-    int64_t lanes = b.lanes, pad = 16; // tiles may store this many rows beyond the last key
-    packedQ = b.scratch({shape.queries / (2 * lanes) + 1, shape.steps(), 2 * lanes}, word);
-    scores = b.scratch({shape.keys + pad, 2 * lanes}, f32);
-    if (shape.dot) {
-      packedP = b.scratch({shape.keys / 2 + 1, 2 * lanes}, word);
-      packedV = b.scratch({shape.keys / 2 + 1, shape.headDim}, word);
+    // Where every key is seen, the greatest score is that of the raw sums, and the scale is part of the exponent.
+    plain = !op.getCausal() && !mask && factor > 0;
+    Type f32 = b.getF32Type(), stored = shape.dot ? Type(b.getBF16Type()) : f32;
+    int64_t lanes = b.lanes, states = shape.whole ? 2 * rows : shape.queries;
+    packedK = b.scratch({shape.paddedKeys(lanes) / lanes, shape.steps(), lanes * depth}, stored);
+    packedV = b.scratch({int64_t(llvm::divideCeil(shape.keys, depth)), shape.paddedDim(lanes) * depth}, stored);
+    seen = b.scratch({shape.paddedKeys(lanes)}, b.getI32Type());
+    scores = b.scratch({rows, shape.paddedKeys(lanes)}, f32);
+    probabilities = b.scratch({2 * rows, shape.paddedKeys(lanes)}, stored);
+    output = b.scratch({shape.whole ? rows : shape.queries, shape.paddedDim(lanes)}, f32);
+    partial = b.scratch({rows, lanes}, f32);
+    offsets = b.scratch({rows, lanes}, f32);
+    sums = b.scratch({states, lanes}, f32);
+    if (!shape.whole) {
+      maxima = b.scratch({states, lanes}, f32);
+      factors = b.scratch({states, lanes}, f32);
     }
-    output = b.scratch({shape.headDim, shape.queries + lanes}, f32);
-    maxima = b.scratch({shape.queries + lanes}, f32);
-    sums = b.scratch({shape.queries + lanes}, f32);
-    factors = b.scratch({2 * lanes}, f32);
-    rows = b.scratch({lanes, int64_t(llvm::alignTo(shape.headDim, lanes))}, f32);
+    packed = b.scratch({1}, b.getIndexType());
+    memref::StoreOp::create(b, b.index(-1), packed, ValueRange{b.index(0)});
   }
 
   void emit(const Work &work);
 
 private:
-  void packQueries(const Work &work, Value groups);
-  void packValues(Value firstKey, Value count, Value column);
-  void emitScores(int64_t vectors, Value panel, Value firstKey, Value count, Value column);
-  void emitSoftmax(const Work &work, int64_t vectors, Value query, Value firstKey, Value count);
-  void emitOutput(int64_t vectors, Value query, Value firstKey, Value count, Value column);
-  void emitKeys(const Work &work, int64_t vectors, Value query, Value panel, Value firstKey, Value count, Value column);
-  void finish(const Work &work, Value groups);
+  MicroKernel kind() const { return shape.dot ? MicroKernel::DotBF16 : MicroKernel::FmaF32; }
+  VectorType packedType() {
+    return shape.dot ? VectorType::get({2 * b.lanes}, b.getBF16Type()) : b.f32Lanes();
+  }
+  Value loadPacked(Value memref, ValueRange at) { return vector::LoadOp::create(b, packedType(), memref, at); }
+  Value splatOf(Value memref, Value row) { return b.load(memref, {row, b.index(0)}); }
+  /// Rows of state of a tile of queries: where all keys fit, two tiles take turns.
+  Value stateRow(Value tile, int64_t row) {
+    return b.addIndex(shape.whole ? b.mulIndex(b.remIndex(tile, 2), rows) : b.mulIndex(tile, rows), row);
+  }
+  /// e^(score - maximum), with score and offset as they are stored.
+  Value power(Value score, Value offset);
 
-  KernelFrame &frame;
+  void packKeys(const KeyBlock &block, Value column);
+  void packValues(const KeyBlock &block, Value column);
+  void packSeen(const KeyBlock &block);
+  void pack(const KeyBlock &block, Value column);
+  void emitScores(const Work &work, const KeyBlock &block, Value tile);
+  void emitMaxima(Value tile);
+  void emitProbabilities(Value tile, Value row, Value vector);
+  void emitOutput(const KeyBlock &block, Value tile, const Beside *beside);
+  void finish(const Work &work, Value tile);
+  void emitWhole(const Work &work, const KeyBlock &block);
+  void emitBlock(const Work &work, const KeyBlock &block);
+
   LaneBuilder &b;
   vit::AttentionOp op;
   const AttentionShape &shape;
+  const int64_t rows, depth;
+  const double factor;
+  bool plain;
   EpilogueEmitter epilogue;
   Value q, k, v, mask;
-  Value packedQ, scores, packedP, packedV, output, maxima, sums, factors, rows;
+  Value packedK, packedV, seen, scores, probabilities, output, partial, offsets, sums, maxima, factors, packed;
 };
 } // namespace
 
@@ -100,31 +134,27 @@ static Value wordOf(LaneBuilder &b, Value bf16Lanes) {
 static Value pairOf(LaneBuilder &b, Value low, Value high) {
   return arith::OrIOp::create(b, low, Value(arith::ShLIOp::create(b, high, b.splatI32(16))));
 }
-/// Q^T: words (pairs of bf16, or f32) of `lanes` queries at a time.
-void Emitter::packQueries(const Work &work, Value groups) {
-  int64_t lanes = b.lanes, depth = shape.dot ? 2 : 1;
-  Value column = b.mulIndex(work.head, shape.headDim);
-  b.loop(b.index(0), groups, 1, [&](Value group) {
-    Value first = b.mulIndex(group, lanes), panel = b.divIndex(group, 2);
-    Value place = b.mulIndex(b.remIndex(group, 2), lanes);
-    SmallVector<Value> queryRows;
-    Value last = b.subIndex(work.queryCount, b.index(1));
+/// K^T: elements [2 s, 2 s + 2) of each key at step s. The last key stands in for those that the last vector lacks, so that
+/// no maximum changes.
+void Emitter::packKeys(const KeyBlock &block, Value column) {
+  int64_t lanes = b.lanes;
+  Value last = b.subIndex(block.count, b.index(1));
+  b.loop(b.index(0), block.vectors, 1, [&](Value vector) {
+    SmallVector<Value> keyRows;
     for (int64_t i = 0; i < lanes; ++i)
-      queryRows.push_back(b.addIndex(work.query, b.minIndex(b.addIndex(first, i), last)));
+      keyRows.push_back(b.addIndex(block.first, b.minIndex(b.addIndex(b.mulIndex(vector, lanes), i), last)));
     auto packWords = [&](Value step, unsigned elements) {
       Value at = b.addIndex(column, b.mulIndex(step, depth));
-      SmallVector<Value> block;
-      for (Value row : queryRows) {
-        if (!shape.dot) {
-          block.push_back(b.load(q, {row, at}, elements));
-          continue;
-        }
-        Value raw = b.loadRaw(VectorType::get({2 * lanes}, b.getBF16Type()), q, {row, at}, elements);
-        block.push_back(vector::BitCastOp::create(b, b.i32Lanes(), raw));
+      SmallVector<Value> words;
+      for (Value row : keyRows) {
+        words.push_back(shape.dot ? Value(vector::BitCastOp::create(b, b.i32Lanes(), b.loadRaw(packedType(), k, {row, at}, elements)))
+                                  : b.load(k, {row, at}, elements));
       }
-      block = transposeLanes(b, std::move(block));
-      for (unsigned s = 0; s < llvm::divideCeil(elements, depth); ++s)
-        vector::StoreOp::create(b, block[s], packedQ, ValueRange{panel, b.addIndex(step, s), place});
+      words = transposeLanes(b, std::move(words));
+      for (unsigned s = 0; s < llvm::divideCeil(elements, depth); ++s) {
+        Value word = shape.dot ? Value(vector::BitCastOp::create(b, packedType(), words[s])) : words[s];
+        vector::StoreOp::create(b, word, packedK, ValueRange{vector, b.addIndex(step, s), b.index(0)});
+      }
     };
     int64_t whole = shape.headDim / (lanes * depth) * lanes;
     b.loop(b.index(0), b.index(whole), lanes, [&](Value step) { packWords(step, lanes * depth); });
@@ -133,276 +163,286 @@ void Emitter::packQueries(const Work &work, Value groups) {
   });
 }
 
-/// Pairs of value rows, the second 0 after the last key.
-void Emitter::packValues(Value firstKey, Value count, Value column) {
-  auto packRows = [&](Value pair, bool both) {
-    Value row = b.addIndex(firstKey, b.mulIndex(pair, 2));
+/// V as it lies, or pairs of its rows, the second 0 after the last key.
+void Emitter::packValues(const KeyBlock &block, Value column) {
+  auto packRows = [&](Value step, bool both) {
+    Value row = b.addIndex(block.first, b.mulIndex(step, depth));
     b.forColumns(shape.headDim, [&](Value d, unsigned valid) {
-      Value at = b.addIndex(column, d);
-      VectorType type = b.laneType(b.getBF16Type());
-      Value word = wordOf(b, b.loadRaw(type, v, {row, at}, valid));
-      if (both)
-        word = pairOf(b, word, wordOf(b, b.loadRaw(type, v, {b.addIndex(row, 1), at}, valid)));
-      if (valid == b.lanes)
-        vector::StoreOp::create(b, word, packedV, ValueRange{pair, d});
-      else
-        vector::MaskedStoreOp::create(b, packedV, ValueRange{pair, d}, b.tailMask(valid), word);
+      Value at = b.addIndex(column, d), value;
+      if (shape.dot) {
+        VectorType type = b.laneType(b.getBF16Type());
+        value = wordOf(b, b.loadRaw(type, v, {row, at}, valid));
+        if (both)
+          value = pairOf(b, value, wordOf(b, b.loadRaw(type, v, {b.addIndex(row, 1), at}, valid)));
+        value = vector::BitCastOp::create(b, packedType(), value);
+      } else {
+        value = b.load(v, {row, at}, valid);
+      }
+      vector::StoreOp::create(b, value, packedV, ValueRange{step, b.mulIndex(d, depth)});
     });
   };
-  Value pairs = b.divIndex(count, 2), end = b.ceilDivIndex(count, 2);
-  b.loop(b.index(0), pairs, 1, [&](Value pair) { packRows(pair, true); });
-  b.loop(pairs, end, 1, [&](Value pair) { packRows(pair, false); });
+  Value whole = b.divIndex(block.count, depth);
+  b.loop(b.index(0), whole, 1, [&](Value step) { packRows(step, true); });
+  b.loop(whole, b.ceilDivIndex(block.count, depth), 1, [&](Value step) { packRows(step, false); });
 }
 
-/// S^T of a block of keys for `vectors` vectors of queries. The last tile overlaps the one before it instead of reading
-/// beyond the keys; fewer keys than a tile go one by one.
-void Emitter::emitScores(int64_t vectors, Value panel, Value firstKey, Value count, Value column) {
-  RegisterTile tile = chooseAttentionTile(frame.row.registers, vectors);
-  auto emitRows = [&](int64_t tileRows, Value start) {
-    VectorType word = shape.dot ? b.i32Lanes() : b.f32Lanes();
-    VectorType pairs = VectorType::get({2 * b.lanes}, b.getBF16Type());
-    auto loadB = [&](int64_t j, Value step) -> Value {
-      Value raw = vector::LoadOp::create(b, word, packedQ, ValueRange{panel, step, b.index(j * b.lanes)});
-      return shape.dot ? Value(vector::BitCastOp::create(b, pairs, raw)) : raw;
-    };
+/// All ones for the keys that may be seen, 0 for others and beyond the last.
+void Emitter::packSeen(const KeyBlock &block) {
+  b.loop(b.index(0), block.vectors, 1, [&](Value vector) {
+    Value first = b.mulIndex(vector, b.lanes);
+    Value place = arith::AddIOp::create(b, b.broadcast(arith::IndexCastOp::create(b, b.getI32Type(), first)), b.iota());
+    Value end = b.broadcast(arith::IndexCastOp::create(b, b.getI32Type(), block.count));
+    Value inside = arith::CmpIOp::create(b, arith::CmpIPredicate::slt, place, end);
+    Value words = arith::ExtSIOp::create(b, b.i32Lanes(), inside);
+    vector::StoreOp::create(b, words, seen, ValueRange{first});
+  });
+  if (mask)
+    b.loop(b.index(0), block.count, 1, [&](Value key) {
+      Value bit = memref::LoadOp::create(b, mask, ValueRange{b.addIndex(block.first, key)});
+      Value shown = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, bit, b.i32(0));
+      memref::StoreOp::create(b, arith::ExtSIOp::create(b, b.getI32Type(), shown), seen, ValueRange{key});
+    });
+}
+
+void Emitter::pack(const KeyBlock &block, Value column) {
+  separately(b, "pack", [&] {
+    packKeys(block, column);
+    packValues(block, column);
+    packSeen(block);
+  });
+}
+
+/// S of a tile of queries; a row beyond the last query repeats it.
+void Emitter::emitScores(const Work &work, const KeyBlock &block, Value tile) {
+  int64_t lanes = b.lanes;
+  Value column = b.mulIndex(work.head, shape.headDim), last = b.subIndex(work.queryCount, b.index(1));
+  SmallVector<Value> queryRows;
+  for (int64_t i = 0; i < rows; ++i)
+    queryRows.push_back(b.addIndex(work.query, b.minIndex(b.addIndex(b.mulIndex(tile, rows), i), last)));
+  Value hidden = b.splat(-std::numeric_limits<float>::infinity()), scale = b.splat(float(factor));
+  for (int64_t i = 0; i < rows; ++i)
+    b.store(b.splat(-1e30f), partial, {b.index(i), b.index(0)}, lanes);
+  auto emitGroup = [&](Value firstVector, int64_t vectors) {
     auto loadA = [&](bool single) {
       return [&, single](int64_t i, Value step) -> Value {
-        Value row = b.addIndex(b.addIndex(firstKey, start), i);
-        Value at = b.addIndex(column, b.mulIndex(step, shape.dot ? 2 : 1));
-        return shape.dot ? broadcastPair(b, k, row, at, single) : b.broadcast(b.loadScalar(k, {row, at}));
+        Value at = b.addIndex(column, b.mulIndex(step, depth));
+        return shape.dot ? broadcastPair(b, q, queryRows[i], at, single) : b.broadcast(b.loadScalar(q, {queryRows[i], at}));
       };
     };
-    MicroKernel kind = shape.dot ? MicroKernel::DotBF16 : MicroKernel::FmaF32;
-    int64_t whole = shape.dot ? shape.headDim / 2 : shape.headDim;
-    SmallVector<Value> acc(tileRows * vectors, b.splat(0.0f));
-    acc = emitProduct(b, kind, tileRows, vectors, b.index(whole), acc, loadA(false), loadB);
-    if (shape.dot && shape.headDim % 2)
-      for (int64_t i = 0; i < tileRows; ++i) {
+    auto loadB = [&](int64_t j, Value step) { return loadPacked(packedK, {b.addIndex(firstVector, j), step, b.index(0)}); };
+    SmallVector<Value> acc(rows * vectors, b.splat(0.0f));
+    int64_t whole = shape.headDim / depth;
+    acc = emitProduct(b, kind(), rows, vectors, b.index(whole), acc, loadA(false), loadB, nullptr, nullptr, 8);
+    if (shape.headDim % depth)
+      for (int64_t i = 0; i < rows; ++i) {
         Value element = loadA(true)(i, b.index(whole));
         for (int64_t j = 0; j < vectors; ++j)
           acc[i * vectors + j] = emitDot(b, acc[i * vectors + j], element, loadB(j, b.index(whole)));
       }
-    for (int64_t i = 0; i < tileRows; ++i)
-      for (int64_t j = 0; j < vectors; ++j)
-        b.store(acc[i * vectors + j], scores, {b.addIndex(start, i), b.index(j * b.lanes)}, b.lanes);
-  };
-  Value enough = arith::CmpIOp::create(b, arith::CmpIPredicate::sge, count, b.index(tile.rows));
-  b.ifThen(
-      enough,
-      [&] {
-        Value last = b.subIndex(count, b.index(tile.rows));
-        b.loop(b.index(0), count, tile.rows, [&](Value start) { emitRows(tile.rows, b.minIndex(start, last)); });
-      },
-      [&] { b.loop(b.index(0), count, 1, [&](Value start) { emitRows(1, start); }); });
-}
-
-/// Scores to probabilities, in place or as pairs; leaves in `factors` by what earlier sums must be multiplied.
-void Emitter::emitSoftmax(const Work &work, int64_t vectors, Value query, Value firstKey, Value count) {
-  // Where every key is seen, the greatest score is that of the raw sums, and the scale is part of the exponent. Then
-  // exp(s (x - m)) is 2^(s log2(e) (x - m)), which ends as bf16.
-  const double factor = op.getScale().convertToDouble();
-  const bool plain = !op.getCausal() && !mask && factor > 0;
-  Value scale = b.splat(float(plain && shape.dot ? factor * std::numbers::log2e : factor));
-  Value hidden = b.splat(-std::numeric_limits<float>::infinity());
-  auto columnOf = [&](int64_t j) { return b.index(j * b.lanes); };
-  auto lanesFrom = [&](Value index) {
-    return arith::AddIOp::create(b, b.broadcast(Value(arith::IndexCastOp::create(b, b.getI32Type(), index))), b.iota());
-  };
-  SmallVector<Value> init, limits;
-  for (int64_t j = 0; j < vectors; ++j) {
-    Value at = b.addIndex(query, columnOf(j));
-    init.push_back(b.load(maxima, at, b.lanes));
-    if (op.getCausal())
-      limits.push_back(lanesFrom(b.addIndex(work.causalOffset, at)));
-  }
-  SmallVector<Value> top = b.loop(b.index(0), count, 1, init, [&](Value key, ValueRange carried) {
-    SmallVector<Value> next;
-    Value position, visible;
-    if (op.getCausal()) {
-      Value inSegment = b.subIndex(b.addIndex(firstKey, key), work.key);
-      position = b.broadcast(Value(arith::IndexCastOp::create(b, b.getI32Type(), inSegment)));
-    }
-    if (mask) {
-      Value bit = memref::LoadOp::create(b, mask, ValueRange{b.addIndex(firstKey, key)});
-      Value shown = arith::CmpIOp::create(b, arith::CmpIPredicate::ne, bit, b.i32(0));
-      visible = vector::BroadcastOp::create(b, b.laneType(b.getI1Type()), shown);
-    }
-    for (int64_t j = 0; j < vectors; ++j) {
-      Value t = b.load(scores, {key, columnOf(j)}, b.lanes);
-      if (plain) {
-        next.push_back(b.max(t, carried[j]));
-        continue;
+    for (int64_t i = 0; i < rows; ++i) {
+      Value top = splatOf(partial, b.index(i)), limit;
+      if (op.getCausal()) {
+        Value sees = b.addIndex(b.addIndex(work.causalOffset, b.mulIndex(tile, rows)), i);
+        limit = b.broadcast(arith::IndexCastOp::create(b, b.getI32Type(), sees));
       }
-      t = b.mul(t, scale);
-      if (position)
-        t = b.select(arith::CmpIOp::create(b, arith::CmpIPredicate::sle, position, limits[j]), t, hidden);
-      if (visible)
-        t = b.select(visible, t, hidden);
-      b.store(t, scores, {key, columnOf(j)}, b.lanes);
-      next.push_back(b.max(t, carried[j]));
+      for (int64_t j = 0; j < vectors; ++j) {
+        Value t = acc[i * vectors + j], key = b.mulIndex(b.addIndex(firstVector, j), lanes);
+        if (!plain) {
+          Value words = vector::LoadOp::create(b, b.i32Lanes(), seen, ValueRange{key});
+          t = b.select(arith::CmpIOp::create(b, arith::CmpIPredicate::ne, words, b.splatI32(0)), b.mul(t, scale), hidden);
+        }
+        if (limit) {
+          Value inSegment = b.addIndex(b.subIndex(block.first, work.key), key);
+          Value position = b.broadcast(arith::IndexCastOp::create(b, b.getI32Type(), inSegment));
+          position = arith::AddIOp::create(b, position, b.iota());
+          t = b.select(arith::CmpIOp::create(b, arith::CmpIPredicate::sle, position, limit), t, hidden);
+        }
+        b.store(t, scores, {b.index(i), key}, lanes);
+        top = b.max(t, top);
+      }
+      b.store(top, partial, {b.index(i), b.index(0)}, lanes);
     }
-    return next;
-  });
-
-  MathMode mode = shape.dot ? MathMode::Fast : MathMode::Exact;
-  SmallVector<Value> offset;
-  for (int64_t j = 0; j < vectors; ++j)
-    offset.push_back(plain ? b.neg(b.mul(top[j], scale)) : top[j]);
-  auto power = [&](Value score, int64_t j) {
-    if (!plain)
-      return buildExpNonPositive(b, b.sub(score, top[j]), mode);
-    Value x = b.fma(score, scale, offset[j]);
-    return shape.dot ? buildExp2NonPositive(b, x) : buildExpNonPositive(b, x, mode);
   };
-  auto emitKey = [&](Value key, ValueRange carried, SmallVector<Value> &sum) {
-    SmallVector<Value> p;
-    for (int64_t j = 0; j < vectors; ++j) {
-      p.push_back(power(b.load(scores, {key, columnOf(j)}, b.lanes), j));
-      sum.push_back(b.add(carried[j], p.back()));
-    }
-    return p;
-  };
-  SmallVector<Value> zeros(vectors, b.splat(0.0f)), total;
-  if (!shape.dot) {
-    total = b.loop(b.index(0), count, 1, zeros, [&](Value key, ValueRange carried) {
-      SmallVector<Value> sum;
-      SmallVector<Value> p = emitKey(key, carried, sum);
-      for (int64_t j = 0; j < vectors; ++j)
-        b.store(p[j], scores, {key, columnOf(j)}, b.lanes);
-      return sum;
-    });
-  } else {
-    auto narrow = [&](Value p) { return wordOf(b, b.fromF32(p, b.getBF16Type())); };
-    auto storePair = [&](Value pair, int64_t j, Value word) {
-      vector::StoreOp::create(b, word, packedP, ValueRange{pair, columnOf(j)});
-    };
-    Value pairs = b.divIndex(count, 2), end = b.ceilDivIndex(count, 2);
-    total = b.loop(b.index(0), pairs, 1, zeros, [&](Value pair, ValueRange carried) {
-      SmallVector<Value> sum, both;
-      Value key = b.mulIndex(pair, 2);
-      SmallVector<Value> even = emitKey(key, carried, sum);
-      SmallVector<Value> odd = emitKey(b.addIndex(key, 1), sum, both);
-      for (int64_t j = 0; j < vectors; ++j)
-        storePair(pair, j, pairOf(b, narrow(even[j]), narrow(odd[j])));
-      return both;
-    });
-    total = b.loop(pairs, end, 1, total, [&](Value pair, ValueRange carried) {
-      SmallVector<Value> sum;
-      SmallVector<Value> even = emitKey(b.mulIndex(pair, 2), carried, sum);
-      for (int64_t j = 0; j < vectors; ++j)
-        storePair(pair, j, narrow(even[j]));
-      return sum;
-    });
+  std::optional<int64_t> known = getConstantIntValue(block.vectors);
+  int64_t most = shape.tile.vectors;
+  if (!known) {
+    b.loop(b.index(0), block.vectors, most, [&](Value first) { emitGroup(first, most); });
+    return;
   }
-  for (int64_t j = 0; j < vectors; ++j) {
-    Value at = b.addIndex(query, columnOf(j));
-    Value earlier = power(init[j], j);
-    b.store(b.fma(b.load(sums, at, b.lanes), earlier, total[j]), sums, at, b.lanes);
-    b.store(earlier, factors, columnOf(j), b.lanes);
-    b.store(top[j], maxima, at, b.lanes);
+  // Groups of nearly equal width: narrow ones do not hide the latency of their sums.
+  int64_t groups = llvm::divideCeil(*known, most), width = *known / groups, wider = *known % groups;
+  b.loop(b.index(0), b.index(wider * (width + 1)), width + 1, [&](Value first) { emitGroup(first, width + 1); });
+  b.loop(b.index(wider * (width + 1)), b.index(*known), width, [&](Value first) { emitGroup(first, width); });
+}
+
+/// From the lanes' maxima of a tile's scores to its rows', and what earlier sums must be multiplied by.
+void Emitter::emitMaxima(Value tile) {
+  Value scale = b.splat(float(plain && shape.dot ? -factor * std::numbers::log2e : -factor));
+  for (int64_t i = 0; i < rows; ++i) {
+    Value lanesTop = splatOf(partial, b.index(i)), state = stateRow(tile, i);
+    Value top = b.broadcast(b.reduce(vector::CombiningKind::MAXNUMF, lanesTop));
+    auto offsetOf = [&](Value maximum) { return plain ? b.mul(maximum, scale) : maximum; };
+    Value sum = b.splat(0.0f);
+    if (!shape.whole) {
+      Value before = splatOf(maxima, state);
+      top = b.max(before, top);
+      Value earlier = power(before, offsetOf(top));
+      sum = b.mul(splatOf(sums, state), earlier);
+      b.store(earlier, factors, {state, b.index(0)}, b.lanes);
+      b.store(top, maxima, {state, b.index(0)}, b.lanes);
+    }
+    b.store(sum, sums, {state, b.index(0)}, b.lanes);
+    b.store(offsetOf(top), offsets, {b.index(i), b.index(0)}, b.lanes);
   }
 }
 
-/// O^T = O^T alpha + V^T P^T over the keys of a block.
-void Emitter::emitOutput(int64_t vectors, Value query, Value firstKey, Value count, Value column) {
-  MicroKernel kind = shape.dot ? MicroKernel::DotBF16 : MicroKernel::FmaF32;
-  VectorType pairs = VectorType::get({2 * b.lanes}, b.getBF16Type());
-  Value steps = shape.dot ? b.ceilDivIndex(count, 2) : count;
-  SmallVector<Value> alpha;
-  for (int64_t j = 0; j < vectors; ++j)
-    alpha.push_back(b.load(factors, b.index(j * b.lanes), b.lanes));
-  auto emitRows = [&](int64_t tileRows, Value d) {
-    auto place = [&](int64_t i, int64_t j) {
-      return SmallVector<Value>{b.addIndex(d, i), b.addIndex(query, b.index(j * b.lanes))};
-    };
+Value Emitter::power(Value score, Value offset) {
+  MathMode mode = shape.dot ? MathMode::Fast : MathMode::Exact;
+  if (!plain)
+    return buildExpNonPositive(b, b.sub(score, offset), mode);
+  // exp(s (x - m)) is 2^(s log2(e) (x - m)), which ends as bf16.
+  Value x = b.fma(score, b.splat(float(shape.dot ? factor * std::numbers::log2e : factor)), offset);
+  return shape.dot ? buildExp2NonPositive(b, x) : buildExpNonPositive(b, x, mode);
+}
+
+/// A vector of probabilities in a row of the tile.
+void Emitter::emitProbabilities(Value tile, Value row, Value vector) {
+  Value key = b.mulIndex(vector, b.lanes), turn = b.mulIndex(b.remIndex(tile, 2), rows), zero = b.index(0);
+  Value p = power(b.load(scores, {row, key}), splatOf(offsets, row));
+  if (plain && !(shape.whole && shape.keys % b.lanes == 0)) {
+    Value words = vector::LoadOp::create(b, b.i32Lanes(), seen, ValueRange{key});
+    p = b.fromBits(arith::AndIOp::create(b, b.toBits(p), words));
+  }
+  Value state = b.addIndex(stateRow(tile, 0), row);
+  b.store(b.add(splatOf(sums, state), p), sums, {state, zero}, b.lanes);
+  b.store(p, probabilities, {b.addIndex(turn, row), key}, b.lanes);
+}
+
+/// O of a tile over the keys of a block.
+void Emitter::emitOutput(const KeyBlock &block, Value tile, const Beside *beside) {
+  Value steps = b.ceilDivIndex(block.count, depth), turn = b.mulIndex(b.remIndex(tile, 2), rows);
+  Value firstRow = shape.whole ? b.index(0) : b.mulIndex(tile, rows);
+  auto emitGroup = [&](Value firstVector, int64_t vectors, const Beside *besideGroup) {
     auto loadA = [&](int64_t i, Value step) -> Value {
-      if (!shape.dot)
-        return b.broadcast(b.loadScalar(v, {b.addIndex(firstKey, step), b.addIndex(b.addIndex(column, d), i)}));
-      Value word = memref::LoadOp::create(b, packedV, ValueRange{step, b.addIndex(d, i)});
-      return vector::BitCastOp::create(b, pairs, b.broadcast(word));
+      Value row = b.addIndex(turn, i), at = b.mulIndex(step, depth);
+      return shape.dot ? broadcastPair(b, probabilities, row, at, false) : b.broadcast(b.loadScalar(probabilities, {row, at}));
     };
-    auto loadB = [&](int64_t j, Value step) -> Value {
-      if (!shape.dot)
-        return b.load(scores, {step, b.index(j * b.lanes)}, b.lanes);
-      Value word = vector::LoadOp::create(b, b.i32Lanes(), packedP, ValueRange{step, b.index(j * b.lanes)});
-      return vector::BitCastOp::create(b, pairs, word);
+    auto loadB = [&](int64_t j, Value step) { return loadPacked(packedV, {step, b.mulIndex(b.addIndex(firstVector, j), b.lanes * depth)}); };
+    auto place = [&](int64_t i, int64_t j) {
+      return SmallVector<Value>{b.addIndex(firstRow, i), b.mulIndex(b.addIndex(firstVector, j), b.lanes)};
     };
     SmallVector<Value> acc;
-    for (int64_t i = 0; i < tileRows; ++i)
+    for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < vectors; ++j)
-        acc.push_back(b.mul(b.load(output, place(i, j), b.lanes), alpha[j]));
-    acc = emitProduct(b, kind, tileRows, vectors, steps, acc, loadA, loadB);
-    for (int64_t i = 0; i < tileRows; ++i)
+        acc.push_back(shape.whole ? b.splat(0.0f) : b.mul(b.load(output, place(i, j)), splatOf(factors, stateRow(tile, i))));
+    acc = emitProduct(b, kind(), rows, vectors, steps, acc, loadA, loadB, nullptr, besideGroup);
+    for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < vectors; ++j)
         b.store(acc[i * vectors + j], output, place(i, j), b.lanes);
   };
-  // Tiles of nearly equal height: at most two bodies.
-  int64_t most = chooseAttentionTile(frame.row.registers, vectors).rows;
-  int64_t height = llvm::divideCeil(shape.headDim, llvm::divideCeil(shape.headDim, most));
-  int64_t whole = shape.headDim / height * height;
-  b.loop(b.index(0), b.index(whole), height, [&](Value d) { emitRows(height, d); });
-  if (shape.headDim > whole)
-    emitRows(shape.headDim - whole, b.index(whole));
+  int64_t all = shape.paddedDim(b.lanes) / b.lanes, groups = llvm::divideCeil(all, shape.tile.vectors), first = 0;
+  for (int64_t group = 0; group < groups; ++group) {
+    int64_t vectors = all / groups + (group < all % groups);
+    emitGroup(b.index(first), vectors, group == 0 ? beside : nullptr);
+    first += vectors;
+  }
 }
 
-void Emitter::emitKeys(const Work &work, int64_t vectors, Value query, Value panel, Value firstKey, Value count,
-                       Value column) {
-  separately(b, "scores", [&] { emitScores(vectors, panel, firstKey, count, column); });
-  separately(b, "softmax", [&] { emitSoftmax(work, vectors, query, firstKey, count); });
-  separately(b, "output", [&] { emitOutput(vectors, query, firstKey, count, column); });
-}
-
-/// Divides by the sums, turns queries back into rows and stores them through the epilogue.
-void Emitter::finish(const Work &work, Value groups) {
-  int64_t lanes = b.lanes;
-  Value firstColumn = b.mulIndex(work.head, shape.headDim), zero = b.splat(0.0f);
-  b.loop(b.index(0), groups, 1, [&](Value group) {
-    Value query = b.mulIndex(group, lanes);
-    Value sum = b.load(sums, query, b.lanes);
-    Value inverse = b.select(b.less(zero, sum), b.div(b.splat(1.0f), sum), zero);
-    b.forColumns(shape.headDim, [&](Value d, unsigned valid) {
-      SmallVector<Value> block;
-      for (unsigned i = 0; i < lanes; ++i)
-        block.push_back(i < valid ? b.mul(b.load(output, {b.addIndex(d, i), query}, b.lanes), inverse) : zero);
-      block = transposeLanes(b, std::move(block));
-      for (unsigned i = 0; i < lanes; ++i)
-        b.store(block[i], rows, {b.index(i), d}, b.lanes);
-    });
-    Value count = b.minIndex(b.index(lanes), b.subIndex(work.queryCount, query));
+/// Divides a tile by its sums and stores it through the epilogue.
+void Emitter::finish(const Work &work, Value tile) {
+  Value first = b.mulIndex(tile, rows), column = b.mulIndex(work.head, shape.headDim), zero = b.splat(0.0f);
+  separately(b, "finish", [&] {
+    Value count = b.minIndex(b.index(rows), b.subIndex(work.queryCount, first));
     b.loop(b.index(0), count, 1, [&](Value i) {
-      epilogue.emitSpan(b.addIndex(b.addIndex(work.out, query), i), firstColumn, shape.headDim,
-                        [&](Value column, unsigned) { return b.load(rows, {i, b.subIndex(column, firstColumn)}, b.lanes); });
+      Value sum = b.broadcast(b.reduce(vector::CombiningKind::ADD, splatOf(sums, b.addIndex(stateRow(tile, 0), i))));
+      Value inverse = b.select(b.less(zero, sum), b.div(b.splat(1.0f), sum), zero);
+      Value from = shape.whole ? i : b.addIndex(first, i);
+      epilogue.emitSpan(b.addIndex(b.addIndex(work.out, first), i), column, shape.headDim, [&](Value at, unsigned) {
+        return b.mul(b.load(output, {from, b.subIndex(at, column)}), inverse);
+      });
     });
+  });
+}
+
+/// All keys at once: tile by tile, each tile's probabilities beside the output of the one before.
+void Emitter::emitWhole(const Work &work, const KeyBlock &block) {
+  int64_t vectors = *getConstantIntValue(block.vectors);
+  Value tiles = b.ceilDivIndex(work.queryCount, rows);
+  auto is = [&](arith::CmpIPredicate predicate, Value x, Value y) { return arith::CmpIOp::create(b, predicate, x, y); };
+  b.loop(b.index(0), b.addIndex(tiles, 1), 1, [&](Value tile) {
+    Value isTile = is(arith::CmpIPredicate::ult, tile, tiles);
+    b.ifThen(isTile, [&] {
+      separately(b, "scores", [&] {
+        emitScores(work, block, tile);
+        emitMaxima(tile);
+      });
+    });
+    auto item = [&](Value i) { emitProbabilities(tile, b.divIndex(i, vectors), b.remIndex(i, vectors)); };
+    auto ifTile = [&](Value i) { b.ifThen(isTile, [&] { item(i); }); };
+    int64_t items = rows * vectors, steps = *getConstantIntValue(b.ceilDivIndex(block.count, depth));
+    const bool spread = steps >= items;
+    Beside beside{items, ifTile};
+    Value isFirst = is(arith::CmpIPredicate::eq, tile, b.index(0));
+    auto alone = [&] { separately(b, "softmax", [&] { b.loop(b.index(0), b.index(items), 1, item); }); };
+    if (spread)
+      b.ifThen(isFirst, alone);
+    else
+      b.ifThen(isTile, alone);
+    b.ifThen(isFirst, [] {}, [&] {
+      Value before = b.subIndex(tile, b.index(1));
+      separately(b, "output", [&] { emitOutput(block, before, spread ? &beside : nullptr); });
+      finish(work, before);
+    });
+  });
+}
+
+/// One of several blocks of keys, added to what was found before.
+void Emitter::emitBlock(const Work &work, const KeyBlock &block) {
+  b.loop(b.index(0), b.ceilDivIndex(work.queryCount, rows), 1, [&](Value tile) {
+    separately(b, "scores", [&] {
+      emitScores(work, block, tile);
+      emitMaxima(tile);
+    });
+    separately(b, "softmax", [&] {
+      b.loop(b.index(0), b.index(rows), 1, [&](Value row) {
+        b.loop(b.index(0), block.vectors, 1, [&](Value vector) { emitProbabilities(tile, row, vector); });
+      });
+    });
+    separately(b, "output", [&] { emitOutput(block, tile, nullptr); });
   });
 }
 
 void Emitter::emit(const Work &work) {
   int64_t lanes = b.lanes;
-  Value groups = b.ceilDivIndex(work.queryCount, lanes);
   Value kvHead = b.divIndex(work.head, op.getHeads() / op.getKvHeads());
   Value column = b.mulIndex(kvHead, shape.headDim);
-  packQueries(work, groups);
-  b.loop(b.index(0), groups, 1, [&](Value group) {
-    Value query = b.mulIndex(group, lanes);
-    b.store(b.splat(-1e30f), maxima, query, b.lanes);
-    b.store(b.splat(0.0f), sums, query, b.lanes);
-    b.loop(b.index(0), b.index(shape.headDim), 1,
-           [&](Value d) { b.store(b.splat(0.0f), output, {d, query}, b.lanes); });
+  if (shape.whole) {
+    KeyBlock block{work.key, b.index(shape.keys), b.index(shape.paddedKeys(lanes) / lanes)};
+    Value there = memref::LoadOp::create(b, packed, ValueRange{b.index(0)});
+    b.ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::ne, there, work.keys), [&] {
+      pack(block, column);
+      memref::StoreOp::create(b, work.keys, packed, ValueRange{b.index(0)});
+    });
+    emitWhole(work, block);
+    return;
+  }
+  Value tiles = b.ceilDivIndex(work.queryCount, rows);
+  b.loop(b.index(0), b.mulIndex(tiles, rows), 1, [&](Value query) {
+    b.store(b.splat(-1e30f), maxima, {query, b.index(0)}, lanes);
+    b.store(b.splat(0.0f), sums, {query, b.index(0)}, lanes);
+    b.loop(b.index(0), b.index(shape.paddedDim(lanes)), lanes,
+           [&](Value d) { b.store(b.splat(0.0f), output, {query, d}, lanes); });
   });
   b.loop(b.index(0), work.keyCount, shape.keys, [&](Value start) {
-    Value firstKey = b.addIndex(work.key, start);
-    Value count = b.minIndex(b.index(shape.keys), b.subIndex(work.keyCount, start));
-    if (shape.dot)
-      packValues(firstKey, count, column);
-    Value pairs = b.divIndex(groups, 2), end = b.ceilDivIndex(groups, 2);
-    b.loop(b.index(0), pairs, 1, [&](Value panel) {
-      emitKeys(work, 2, b.mulIndex(panel, 2 * lanes), panel, firstKey, count, column);
-    });
-    b.loop(pairs, end, 1, [&](Value panel) {
-      emitKeys(work, 1, b.mulIndex(panel, 2 * lanes), panel, firstKey, count, column);
-    });
+    KeyBlock block;
+    block.first = b.addIndex(work.key, start);
+    block.count = b.minIndex(b.index(shape.keys), b.subIndex(work.keyCount, start));
+    int64_t group = shape.tile.vectors;
+    block.vectors = b.mulIndex(b.ceilDivIndex(block.count, group * lanes), group);
+    pack(block, column);
+    emitBlock(work, block);
   });
-  finish(work, groups);
+  b.loop(b.index(0), tiles, 1, [&](Value tile) { finish(work, tile); });
 }
 
 static void describeAttention(KernelFrame &frame) {
@@ -455,6 +495,7 @@ static void buildAttention(KernelFrame &frame, LaneBuilder &b) {
       work.out = b.addIndex(segmentRow, first);
       work.key = b.mulIndex(segment, m);
       work.keyCount = b.index(m);
+      work.keys = b.addIndex(b.mulIndex(segment, op.getKvHeads()), b.divIndex(work.head, op.getHeads() / op.getKvHeads()));
       work.causalOffset = b.addIndex(first, m - n);
       emitter.emit(work);
     });

@@ -9,11 +9,15 @@
 namespace vitrify::x86 {
 
 struct AttentionShape {
-  bool dot = false;    ///< bf16 products
+  bool dot = false;     ///< bf16 products
+  bool whole = false;   ///< every unit sees the same number of keys, all in one block
   int64_t headDim = 0;
-  int64_t queries = 0; ///< of a unit, a multiple of the lanes
-  int64_t keys = 0;    ///< of a block, even
+  int64_t queries = 0;  ///< of a unit, a multiple of the tile's rows
+  int64_t keys = 0;     ///< of a block
+  RegisterTile tile{6, 4, 6};
   int64_t steps() const { return dot ? (headDim + 1) / 2 : headDim; } ///< of the loop over head_dim
+  int64_t paddedKeys(int64_t lanes) const { return llvm::alignTo(keys, whole ? lanes : tile.vectors * lanes); }
+  int64_t paddedDim(int64_t lanes) const { return llvm::alignTo(headDim, lanes); }
 };
 
 /// Block sizes for the frame's attention; none (with frame.reason set) when there is no kernel.

@@ -118,7 +118,6 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
   Value a = frame.operand(input), panels = frame.operand(linear.getWeightMutable().getOperandNumber());
   Value rows = frame.dimValue(b, false, input, 0);
   Value blocks = b.ceilDivIndex(rows, micro.tile.rowsPerUnit);
-  Value scratch = b.scratch({micro.tile.rows, micro.width()}, b.getF32Type());
   PanelPrefetch prefetch = preparePrefetch(b, micro, w.getDimSize(1), panels, rows);
   for (auto [i, map] : llvm::enumerate(linear.getMaps().getAsValueRange<AffineMapAttr>())) {
     int64_t block;
@@ -138,6 +137,12 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
   Value steps;
   if (!scales && skipsZeros(linear, micro))
     steps = b.scratch({w.getDimSize(1) / micro.depth()}, b.getI32Type());
+  std::optional<TilePipeline> pipeline;
+  Value scratch;
+  if (scales || steps)
+    scratch = b.scratch({micro.tile.rows, micro.width()}, b.getF32Type());
+  else
+    pipeline.emplace(b, micro, w.getDimSize(1), panels, w.getDimSize(0), epilogue, &prefetch);
   b.loop(frame.begin, frame.end, 1, [&](Value unit) {
     Value panel = arith::DivUIOp::create(b, unit, blocks);
     Value block = arith::RemUIOp::create(b, unit, blocks);
@@ -149,9 +154,13 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
     auto sparse = [&](int64_t count, Value m) {
       emitSparseTile(b, micro, count, a, m, w.getDimSize(1), panels, panel, steps, scratch);
     };
-    emitPanelRows(b, micro, a, b.index(0), w.getDimSize(1), panels, panel, w.getDimSize(0), first, last, scratch,
-                  epilogue, &prefetch, scales ? TileBody(scaled) : steps ? TileBody(sparse) : TileBody());
+    if (!pipeline)
+      emitPanelRows(b, micro, panel, w.getDimSize(0), first, last, scratch, epilogue, scales ? TileBody(scaled) : TileBody(sparse));
+    else
+      pipeline->emitRows(a, b.index(0), panel, first, last);
   });
+  if (pipeline)
+    pipeline->finish();
 }
 
 const Family x86::kLinear = {describeLinear, buildLinear};
@@ -246,8 +255,8 @@ static void buildPatchEmbed(KernelFrame &frame, LaneBuilder &b) {
   Value plane = arith::MulIOp::create(b, height, width);
   bool dot = shape.micro.kind == MicroKernel::DotBF16;
   Value unfolded = b.scratch({shape.rowsPerUnit, shape.padded}, dot ? Type(b.getBF16Type()) : Type(b.getF32Type()));
-  Value scratch = b.scratch({shape.micro.tile.rows, shape.micro.width()}, b.getF32Type());
   EpilogueEmitter epilogue = frame.epilogue(b);
+  TilePipeline pipeline(b, shape.micro, shape.k, panels, w.getDimSize(0), epilogue);
   b.loop(frame.begin, frame.end, 1, [&](Value unit) {
     Value first = b.mulIndex(unit, shape.rowsPerUnit);
     Value last = b.minIndex(b.addIndex(first, shape.rowsPerUnit), rows);
@@ -273,10 +282,10 @@ static void buildPatchEmbed(KernelFrame &frame, LaneBuilder &b) {
       });
     });
     b.loop(b.index(0), b.index(llvm::divideCeil(w.getDimSize(0), shape.micro.width())), 1, [&](Value panel) {
-      emitPanelRows(b, shape.micro, unfolded, first, shape.k, panels, panel, w.getDimSize(0), first, last, scratch,
-                    epilogue);
+      pipeline.emitRows(unfolded, first, panel, first, last);
     });
   });
+  pipeline.finish();
 }
 
 const Family x86::kPatchEmbed = {describePatchEmbed, buildPatchEmbed};

@@ -98,12 +98,33 @@ static SmallVector<Value> emitStep(LaneBuilder &b, MicroKernel kind, int64_t row
 
 SmallVector<Value> x86::emitProduct(LaneBuilder &b, MicroKernel kind, int64_t rows, int64_t vectors, Value steps,
                                     ValueRange init, llvm::function_ref<Value(int64_t, Value)> loadA,
-                                    llvm::function_ref<Value(int64_t, Value)> loadB, llvm::function_ref<void(Value)> each) {
-  return b.loop(b.index(0), steps, 1, init, [&](Value step, ValueRange carried) {
+                                    llvm::function_ref<Value(int64_t, Value)> loadB, llvm::function_ref<void(Value)> each,
+                                    const Beside *beside, int64_t unrolled) {
+  auto body = [&](Value step, ValueRange carried) {
     if (each)
       each(step);
     return emitStep(b, kind, rows, vectors, step, carried, loadA, loadB);
+  };
+  if (!beside) {
+    std::optional<int64_t> known = getConstantIntValue(steps);
+    if (!known || unrolled == 1)
+      return b.loop(b.index(0), steps, 1, init, body);
+    int64_t whole = *known / unrolled * unrolled;
+    SmallVector<Value> acc = b.loop(b.index(0), b.index(whole), unrolled, init, [&](Value step, ValueRange carried) {
+      SmallVector<Value> sums(carried);
+      for (int64_t i = 0; i < unrolled; ++i)
+        sums = body(b.addIndex(step, i), sums);
+      return sums;
+    });
+    return b.loop(b.index(whole), steps, 1, acc, body);
+  }
+  int64_t stepsOfItem = *getConstantIntValue(steps) / beside->items;
+  SmallVector<Value> acc = b.loop(b.index(0), b.index(beside->items), 1, init, [&](Value item, ValueRange carried) {
+    beside->emit(item);
+    Value first = b.mulIndex(item, stepsOfItem);
+    return b.loop(first, b.addIndex(first, stepsOfItem), 1, carried, body);
   });
+  return b.loop(b.index(beside->items * stepsOfItem), steps, 1, acc, body);
 }
 
 Value x86::loadPanelStep(LaneBuilder &b, const MicroTile &micro, Value panels, Value panel, Value step, int64_t vector) {
@@ -148,7 +169,8 @@ Value x86::codesOfZero(LaneBuilder &b, const MicroTile &micro) {
 }
 
 SmallVector<Value> x86::emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, Value a, Value aRow,
-                                 Value aColumn, int64_t k, Value panels, Value panel, const PanelPrefetch *prefetch) {
+                                 Value aColumn, int64_t k, Value panels, Value panel, const PanelPrefetch *prefetch,
+                                 const Beside *beside) {
   bool codes = micro.codes();
   int64_t depth = micro.depth(), vectors = micro.tile.vectors;
   auto loadB = [&](int64_t j, Value step) { return loadPanelStep(b, micro, panels, panel, step, j); };
@@ -173,16 +195,8 @@ SmallVector<Value> x86::emitTile(LaneBuilder &b, const MicroTile &micro, int64_t
     Value ahead = b.addIndex(aColumn, b.mulIndex(step, micro.tile.rows * depth));
     memref::PrefetchOp::create(b, a, ValueRange{b.addIndex(aRow, micro.tile.rows), ahead}, /*isWrite=*/false, /*localityHint=*/2,
                                /*isDataCache=*/true);
-    for (Value matrix : prefetch->tiles) {
-      int64_t line = 512 / cast<MemRefType>(matrix.getType()).getElementTypeBitWidth();
-      int64_t lines = llvm::divideCeil(micro.width(), line), steps = k / depth;
-      Value i = b.divIndex(step, std::max<int64_t>(1, steps / (rows * lines)));
-      Value row = b.addIndex(aRow, b.divIndex(i, lines));
-      Value column = b.addIndex(b.mulIndex(panel, micro.width()), b.mulIndex(b.remIndex(i, lines), line));
-      memref::PrefetchOp::create(b, matrix, ValueRange{row, column}, /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
-    }
   };
-  acc = emitProduct(b, micro.kind, rows, vectors, b.index(k / depth), acc, loadA(depth), loadB, bring);
+  acc = emitProduct(b, micro.kind, rows, vectors, b.index(k / depth), acc, loadA(depth), loadB, bring, beside);
   if (k % depth)
     acc = emitStep(b, micro.kind, rows, vectors, b.index(k / depth), acc, loadA(k % depth), loadB);
   return acc;
@@ -219,38 +233,116 @@ void x86::forRowCount(LaneBuilder &b, Value count, int64_t most, llvm::function_
     fill(region, cases[i]);
 }
 
-void x86::emitPanelRows(LaneBuilder &b, const MicroTile &micro, Value a, Value aOrigin, int64_t k, Value panels,
-                        Value panel, int64_t columns, Value first, Value last, Value scratch,
-                        EpilogueEmitter &epilogue, const PanelPrefetch *prefetch, TileBody tile) {
-  int64_t rows = micro.tile.rows, width = micro.width();
-  Value firstColumn = b.mulIndex(panel, width);
-  b.loop(first, last, rows, [&](Value m) {
-    Value count = b.minIndex(b.index(rows), b.subIndex(last, m));
-    Value aRow = b.subIndex(m, aOrigin);
-    auto body = [&](int64_t bodyRows) {
-      if (tile)
-        return tile(bodyRows, m);
-      SmallVector<Value> acc = emitTile(b, micro, bodyRows, a, aRow, b.index(0), k, panels, panel, prefetch);
-      for (int64_t i = 0; i < bodyRows; ++i)
-        for (int64_t j = 0; j < micro.tile.vectors; ++j)
-          b.store(acc[i * micro.tile.vectors + j], scratch, {b.index(i), b.index(j * b.lanes)}, b.lanes);
-    };
-    forRowCount(b, count, rows, body);
+/// Sums as f32, which they may become only here, beside the next tile's products.
+static Value loadSum(LaneBuilder &b, Value scratch, Value row, Value column) {
+  if (!cast<MemRefType>(scratch.getType()).getElementType().isInteger())
+    return b.load(scratch, {row, column});
+  Value sums = b.loadRaw(b.i32Lanes(), scratch, {row, column}, b.lanes);
+  return arith::SIToFPOp::create(b, b.f32Lanes(), sums);
+}
 
-    separately(b, "epilogue", [&] { b.loop(b.index(0), count, 1, [&](Value i) {
-      Value row = b.addIndex(m, i);
-      auto load = [&](Value column, unsigned) {
-        // Columns beyond N were computed with zeros: reading them is harmless.
-        return b.load(scratch, {i, b.subIndex(column, firstColumn)});
-      };
-      auto emit = [&](int64_t span) { epilogue.emitSpan(row, firstColumn, span, load); };
-      int64_t rest = columns % width;
-      if (rest == 0)
-        return emit(width);
-      if (columns < width)
-        return emit(rest);
-      Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, panel, b.index(columns / width));
-      b.ifThen(isLast, [&] { emit(rest); }, [&] { emit(width); });
-    }); });
+/// The epilogue of one row of a finished tile.
+static void emitRow(LaneBuilder &b, const MicroTile &micro, Value row, Value panel, int64_t columns, Value scratch,
+                    Value scratchRow, EpilogueEmitter &epilogue) {
+  int64_t width = micro.width();
+  Value firstColumn = b.mulIndex(panel, width);
+  auto load = [&](Value column, unsigned) {
+    // Columns beyond N were computed with zeros: reading them is harmless.
+    return loadSum(b, scratch, scratchRow, b.subIndex(column, firstColumn));
+  };
+  auto emit = [&](int64_t span) { epilogue.emitSpan(row, firstColumn, span, load); };
+  int64_t rest = columns % width;
+  if (rest == 0)
+    return emit(width);
+  if (columns < width)
+    return emit(rest);
+  Value isLast = arith::CmpIOp::create(b, arith::CmpIPredicate::eq, panel, b.index(columns / width));
+  b.ifThen(isLast, [&] { emit(rest); }, [&] { emit(width); });
+}
+
+void x86::emitPanelRows(LaneBuilder &b, const MicroTile &micro, Value panel, int64_t columns, Value first, Value last,
+                        Value scratch, EpilogueEmitter &epilogue, TileBody tile) {
+  b.loop(first, last, micro.tile.rows, [&](Value m) {
+    Value count = b.minIndex(b.index(micro.tile.rows), b.subIndex(last, m));
+    forRowCount(b, count, micro.tile.rows, [&](int64_t rows) { tile(rows, m); });
+    separately(b, "epilogue", [&] {
+      b.loop(b.index(0), count, 1, [&](Value i) { emitRow(b, micro, b.addIndex(m, i), panel, columns, scratch, i, epilogue); });
+    });
   });
 }
+
+TilePipeline::TilePipeline(LaneBuilder &b, const MicroTile &micro, int64_t k, Value panels, int64_t columns,
+                           EpilogueEmitter &epilogue, const PanelPrefetch *prefetch)
+    : b(b), micro(micro), k(k), columns(columns), panels(panels), epilogue(epilogue), prefetch(prefetch) {
+  scratch = b.scratch({micro.tile.rows, micro.width()}, micro.codes() ? Type(b.getI32Type()) : Type(b.getF32Type()));
+  // Vectors go one by one where nothing ties them together.
+  items = micro.tile.rows * (epilogue.columnsAtOnce() == 1 ? micro.tile.vectors : 1);
+  pending = b.scratch({3}, b.getIndexType());
+  memref::StoreOp::create(b, b.index(0), pending, ValueRange{b.index(0)});
+}
+
+/// A piece of the epilogue of the tile before, which has its full height.
+void TilePipeline::emitItem(Value item) {
+  int64_t perRow = items / micro.tile.rows, width = micro.width();
+  Value row = b.addIndex(Value(memref::LoadOp::create(b, pending, ValueRange{b.index(1)})), b.divIndex(item, perRow));
+  Value panel = memref::LoadOp::create(b, pending, ValueRange{b.index(2)}), scratchRow = b.divIndex(item, perRow);
+  if (perRow == 1)
+    return emitRow(b, micro, row, panel, columns, scratch, scratchRow, epilogue);
+  Value inPanel = b.mulIndex(b.remIndex(item, perRow), b.lanes);
+  Value column = b.addIndex(b.mulIndex(panel, width), inPanel);
+  auto load = [&](Value, unsigned) { return loadSum(b, scratch, scratchRow, inPanel); };
+  auto emit = [&](int64_t span) { epilogue.emitSpan(row, column, span, load); };
+  if (columns % width == 0)
+    return emit(b.lanes);
+  Value whole = arith::CmpIOp::create(b, arith::CmpIPredicate::ule, column, b.index(columns - b.lanes));
+  b.ifThen(whole, [&] { emit(b.lanes); }, [&] {
+    if (int64_t rest = columns % b.lanes)
+      b.ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::eq, column, b.index(columns - rest)), [&] { emit(rest); });
+  });
+}
+
+/// The epilogue of the tile before, whatever its height.
+void TilePipeline::flush() {
+  Value count = memref::LoadOp::create(b, pending, ValueRange{b.index(0)});
+  Value row = memref::LoadOp::create(b, pending, ValueRange{b.index(1)});
+  Value panel = memref::LoadOp::create(b, pending, ValueRange{b.index(2)});
+  separately(b, "epilogue", [&] {
+    b.loop(b.index(0), count, 1,
+           [&](Value i) { emitRow(b, micro, b.addIndex(row, i), panel, columns, scratch, i, epilogue); });
+  });
+}
+
+void TilePipeline::emitRows(Value a, Value aOrigin, Value panel, Value first, Value last) {
+  int64_t rows = micro.tile.rows;
+  const bool spread = k / micro.depth() >= items;
+  b.loop(first, last, rows, [&](Value m) {
+    Value count = b.minIndex(b.index(rows), b.subIndex(last, m)), aRow = b.subIndex(m, aOrigin);
+    Value before = memref::LoadOp::create(b, pending, ValueRange{b.index(0)});
+    auto isWhole = [&](Value n) { return arith::CmpIOp::create(b, arith::CmpIPredicate::eq, n, b.index(rows)); };
+    Value both = arith::ConstantOp::create(b, b.getBoolAttr(false));
+    if (spread)
+      both = arith::AndIOp::create(b, isWhole(before), isWhole(count));
+    b.ifThen(both, [] {}, [&] { flush(); });
+    forRowCount(b, count, rows, [&](int64_t bodyRows) {
+      auto item = [&](Value i) {
+        for (Value matrix : prefetch ? ArrayRef<Value>(prefetch->tiles) : ArrayRef<Value>()) {
+          int64_t perRow = items / rows;
+          Value column = b.addIndex(b.mulIndex(panel, micro.width()), b.mulIndex(b.remIndex(i, perRow), b.lanes));
+          memref::PrefetchOp::create(b, matrix, ValueRange{b.addIndex(m, b.divIndex(i, perRow)), column},
+                                     /*isWrite=*/false, /*localityHint=*/2, /*isDataCache=*/true);
+        }
+        b.ifThen(both, [&] { emitItem(i); });
+      };
+      Beside beside{items, item};
+      SmallVector<Value> acc = emitTile(b, micro, bodyRows, a, aRow, b.index(0), k, panels, panel, prefetch,
+                                        spread && bodyRows == rows ? &beside : nullptr);
+      for (int64_t i = 0; i < bodyRows; ++i)
+        for (int64_t j = 0; j < micro.tile.vectors; ++j)
+          vector::StoreOp::create(b, acc[i * micro.tile.vectors + j], scratch, ValueRange{b.index(i), b.index(j * b.lanes)});
+    });
+    for (auto [i, value] : llvm::enumerate(SmallVector<Value>{count, m, panel}))
+      memref::StoreOp::create(b, value, pending, ValueRange{b.index(i)});
+  });
+}
+
+void TilePipeline::finish() { flush(); }

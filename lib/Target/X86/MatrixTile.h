@@ -40,13 +40,21 @@ struct PanelPrefetch {
 /// For tiles over `rows` rows in all.
 PanelPrefetch preparePrefetch(LaneBuilder &b, const MicroTile &micro, int64_t k, mlir::Value panels, mlir::Value rows);
 
+/// Work that goes on beside a product: `items` pieces of it, each between some steps, so that the processor has instructions
+/// for the units that multiply-adds leave idle.
+struct Beside {
+  int64_t items;
+  llvm::function_ref<void(mlir::Value item)> emit;
+};
+
 /// The loop over K of a tile: `steps` times, every accumulator (row by row) gets the product of A's lanes for its row and
-/// B's lanes for its vector.
+/// B's lanes for its vector. A short loop is better `unrolled`: its end is then foreseen.
 llvm::SmallVector<mlir::Value>
 emitProduct(LaneBuilder &b, MicroKernel kind, int64_t rows, int64_t vectors, mlir::Value steps, mlir::ValueRange init,
             llvm::function_ref<mlir::Value(int64_t row, mlir::Value step)> loadA,
             llvm::function_ref<mlir::Value(int64_t vector, mlir::Value step)> loadB,
-            llvm::function_ref<void(mlir::Value step)> each = nullptr);
+            llvm::function_ref<void(mlir::Value step)> each = nullptr, const Beside *beside = nullptr,
+            int64_t unrolled = 1);
 /// A pair of bf16 at [row, k] and [row, k + 1] in every 32-bit lane; `single` leaves the second 0.
 mlir::Value broadcastPair(LaneBuilder &b, mlir::Value a, mlir::Value row, mlir::Value k, bool single);
 
@@ -68,7 +76,8 @@ mlir::Value codesOfZero(LaneBuilder &b, const MicroTile &micro);
 /// `rows` x vectors accumulators (f32, or i32 of codes) of A[aRow.., aColumn + 0..K) times panel `panel` of B.
 llvm::SmallVector<mlir::Value> emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, mlir::Value a,
                                         mlir::Value aRow, mlir::Value aColumn, int64_t k, mlir::Value panels,
-                                        mlir::Value panel, const PanelPrefetch *prefetch = nullptr);
+                                        mlir::Value panel, const PanelPrefetch *prefetch = nullptr,
+                                        const Beside *beside = nullptr);
 
 /// The body for `count` rows, 1 to `most`: one of static heights, chosen here and not in a loop inside.
 void forRowCount(LaneBuilder &b, mlir::Value count, int64_t most, llvm::function_ref<void(int64_t rows)> body);
@@ -76,11 +85,34 @@ void forRowCount(LaneBuilder &b, mlir::Value count, int64_t most, llvm::function
 /// Fills the scratch for `rows` rows from result row `m` on, in place of emitTile().
 using TileBody = llvm::function_ref<void(int64_t rows, mlir::Value m)>;
 
-/// Rows [first, last) of one panel's columns, through the epilogue into the results. A's row for result row m is
-/// m - aOrigin. `scratch` is [tile.rows, width] of f32.
-void emitPanelRows(LaneBuilder &b, const MicroTile &micro, mlir::Value a, mlir::Value aOrigin, int64_t k,
-                   mlir::Value panels, mlir::Value panel, int64_t columns, mlir::Value first, mlir::Value last,
-                   mlir::Value scratch, EpilogueEmitter &epilogue, const PanelPrefetch *prefetch = nullptr,
-                   TileBody tile = nullptr);
+/// Tiles one after the other, each through the epilogue into the results while the next one's products are made: the
+/// epilogue of whole tiles is spread over the loop of the tile that follows.
+class TilePipeline {
+public:
+  /// `columns` of the result.
+  TilePipeline(LaneBuilder &b, const MicroTile &micro, int64_t k, mlir::Value panels, int64_t columns,
+               EpilogueEmitter &epilogue, const PanelPrefetch *prefetch = nullptr);
+  /// Rows [first, last) of one panel's columns. A's row for result row m is m - aOrigin.
+  void emitRows(mlir::Value a, mlir::Value aOrigin, mlir::Value panel, mlir::Value first, mlir::Value last);
+  /// The epilogue of the last tile; nothing may be emitted after it.
+  void finish();
+
+private:
+  void emitColumns(mlir::Value row, mlir::Value panel, mlir::Value scratchRow);
+  void emitItem(mlir::Value item);
+  void flush();
+
+  LaneBuilder &b;
+  const MicroTile micro;
+  int64_t k, columns, items;
+  mlir::Value panels, scratch, pending; ///< [rows, first row, panel] of the tile in scratch
+  EpilogueEmitter &epilogue;
+  const PanelPrefetch *prefetch;
+};
+
+/// Rows [first, last) of one panel's columns, tile after tile through the epilogue into the results. `tile` fills
+/// `scratch`, [tile.rows, width] of f32.
+void emitPanelRows(LaneBuilder &b, const MicroTile &micro, mlir::Value panel, int64_t columns, mlir::Value first,
+                   mlir::Value last, mlir::Value scratch, EpilogueEmitter &epilogue, TileBody tile);
 
 } // namespace vitrify::x86
