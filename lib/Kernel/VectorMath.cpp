@@ -5,6 +5,7 @@
 // Coefficients are minimax fits (Lawson's iteration) in f64, rounded to f32 one after the other with the rest refitted.
 //===----------------------------------------------------------------------===//
 #include "vitrify/Kernel/VectorMath.h"
+#include "TableMath.h"
 
 #include <bit>
 
@@ -206,6 +207,8 @@ Value geluErf(LaneBuilder &b, Value x, MathMode mode) {
                                    -0.0375097729f, 0.0148850502f, -0.00296971947f, 0.000305016089f, -1.28941892e-05f};
   static constexpr float kPhiInt8[] = {0.500490904f,  -0.390818536f,  -0.0428058207f, 0.139967993f,
                                        -0.0575653091f, 0.00992144644f, -0.000642855244f};
+  if (isShort(mode) && b.hasTables())
+    return geluErfByTable(b, x, mode);
   switch (mode) {
   case MathMode::Exact:
     return geluErfExact(b, x);
@@ -248,6 +251,8 @@ Value vitrify::buildExpNonPositive(LaneBuilder &b, Value x, MathMode mode) {
 }
 
 Value vitrify::buildExp2NonPositive(LaneBuilder &b, Value x) {
+  if (b.hasTables())
+    return exp2ByTable(b, x);
   // Within 2^-13.7 of 2^f for |f| <= 1/2.
   static constexpr float kExp2[] = {0.999928074f, 0.693260986f, 0.242611122f, 0.055171668f};
   constexpr float kMagic = 12582912.0f;

@@ -27,10 +27,20 @@ public:
   /// vector<lanes x f32> to vector<lanes x bf16>, nearest even, NaN stays NaN.
   using TruncBF16 = std::function<mlir::Value(LaneBuilder &, mlir::Value)>;
 
-  LaneBuilder(mlir::Location loc, mlir::OpBuilder &builder, unsigned lanes, TruncBF16 truncBF16 = nullptr)
-      : ImplicitLocOpBuilder(loc, builder), lanes(lanes), truncHook(std::move(truncBF16)) {}
+  /// What a chip has instructions for; either may be missing.
+  struct Tables {
+    /// Lane by lane table[index & 15], of i32 lanes.
+    std::function<mlir::Value(LaneBuilder &, llvm::ArrayRef<float> table, mlir::Value index)> lookup;
+    /// Lane by lane x * 2^floor(y), 0 where that is too small.
+    std::function<mlir::Value(LaneBuilder &, mlir::Value x, mlir::Value y)> scale;
+  };
+
+  LaneBuilder(mlir::Location loc, mlir::OpBuilder &builder, unsigned lanes, TruncBF16 truncBF16 = nullptr, Tables tables = {})
+      : ImplicitLocOpBuilder(loc, builder), lanes(lanes), tables(std::move(tables)), truncHook(std::move(truncBF16)) {}
 
   const unsigned lanes;
+  const Tables tables;
+  bool hasTables() const { return bool(tables.lookup) && bool(tables.scale); }
 
   // Types.
   mlir::VectorType laneType(mlir::Type element) { return mlir::VectorType::get({lanes}, element); }

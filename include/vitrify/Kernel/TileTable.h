@@ -19,14 +19,8 @@ struct RegisterTile {
 /// The tile for N columns in panels whose width `group` divides, on a machine of so many lanes and vector registers, where a
 /// panel has `columnBytes` a column. Where `within` is not 0, panels may not cross its multiples. None when no width fits.
 std::optional<RegisterTile> chooseLinearTile(int64_t columns, int64_t group, unsigned lanes, unsigned registers,
-<<<<<<< HEAD
                                              int64_t columnBytes, int64_t within = 0);
-/// The tile for products with one short side (attention): two vectors wide while there is enough, else one.
-RegisterTile chooseAttentionTile(unsigned registers, int64_t vectors);
-=======
-                                             int64_t columnBytes);
 /// The tile of queries of attention.
 RegisterTile chooseAttentionTile(unsigned registers);
->>>>>>> f33236b (Linears on x86 spread a tile's epilogue over the next tile's products; attention as two tile products, its probabilities made beside the product of the tile before)
 
 } // namespace vitrify

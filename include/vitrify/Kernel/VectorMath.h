@@ -25,7 +25,7 @@ enum class MathMode : uint8_t { Exact, Near, Fast, Code, Int8 };
 mlir::Value buildExp(LaneBuilder &b, mlir::Value x, MathMode mode);
 /// e^x for x <= 0, as in a softmax: no care for large arguments. -infinity gives 0.
 mlir::Value buildExpNonPositive(LaneBuilder &b, mlir::Value x, MathMode mode);
-/// 2^x for x <= 0 that ends in 16 bits: within 2^-13.7 of it down to -126, and 2^-126 below. NaN stays NaN.
+/// 2^x for x <= 0 that ends in 16 bits: within 2^-13 of it down to -126, and 2^-126 below. NaN stays NaN.
 mlir::Value buildExp2NonPositive(LaneBuilder &b, mlir::Value x);
 mlir::Value buildTanh(LaneBuilder &b, mlir::Value x, MathMode mode);
 mlir::Value buildErf(LaneBuilder &b, mlir::Value x, MathMode mode);

@@ -6,6 +6,7 @@
 
 #include "vitrify/Kernel/KernelKey.h"
 
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/X86Vector/X86VectorDialect.h"
 
 using namespace mlir;
@@ -212,6 +213,21 @@ EpilogueEmitter KernelFrame::epilogue(LaneBuilder &b) {
   return EpilogueEmitter(b, op, ins, outs);
 }
 
+/// Permutations and scaling leave the units of multiply-adds alone, and so cost nothing beside products.
+static LaneBuilder::Tables tablesOfAVX512() {
+  auto call = [](LaneBuilder &b, StringRef name, ValueRange operands) -> Value {
+    return LLVM::CallIntrinsicOp::create(b, b.f32Lanes(), b.getStringAttr(name), operands).getResult(0);
+  };
+  return {[call](LaneBuilder &b, ArrayRef<float> table, Value index) -> Value {
+            Value values = arith::ConstantOp::create(b, DenseElementsAttr::get(b.f32Lanes(), table));
+            return call(b, "llvm.x86.avx512.permvar.sf.512", {values, index});
+          },
+          [call](LaneBuilder &b, Value x, Value y) -> Value {
+            Value all = arith::ConstantOp::create(b, b.getI16IntegerAttr(-1)), nearest = b.i32(4); // rounding as it is set
+            return call(b, "llvm.x86.avx512.mask.scalef.ps.512", {x, y, x, all, nearest});
+          }};
+}
+
 LaneBuilder KernelFrame::laneBuilder(OpBuilder &builder) {
   builder.setInsertionPointToEnd(&function.front());
   LaneBuilder::TruncBF16 trunc;
@@ -219,7 +235,7 @@ LaneBuilder KernelFrame::laneBuilder(OpBuilder &builder) {
     trunc = [](LaneBuilder &b, Value value) -> Value {
       return x86vector::CvtPackedF32ToBF16Op::create(b, b.laneType(b.getBF16Type()), value);
     };
-  return LaneBuilder(op->getLoc(), builder, row.lanes, trunc);
+  return LaneBuilder(op->getLoc(), builder, row.lanes, trunc, row.lanes == 16 ? tablesOfAVX512() : LaneBuilder::Tables());
 }
 
 void x86::forRowsOfUnits(KernelFrame &frame, LaneBuilder &b, Value rows, int64_t rowsPerUnit,

@@ -171,7 +171,6 @@ Value x86::codesOfZero(LaneBuilder &b, const MicroTile &micro) {
 SmallVector<Value> x86::emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, Value a, Value aRow,
                                  Value aColumn, int64_t k, Value panels, Value panel, const PanelPrefetch *prefetch,
                                  const Beside *beside) {
-  bool codes = micro.codes();
   int64_t depth = micro.depth(), vectors = micro.tile.vectors;
   auto loadB = [&](int64_t j, Value step) { return loadPanelStep(b, micro, panels, panel, step, j); };
   auto loadA = [&](int64_t elements) {
