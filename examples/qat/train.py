@@ -29,6 +29,19 @@ def accuracy(model, x, labels):
         return 100 * float((torch.cat([model(b) for b in x.split(500)]).argmax(1) == labels).float().mean())
 
 
+def spread(model, factor):
+    """Gives every 16th column of the weights after a norm `factor` times its size, and that norm's output so much less: the model computes what it did, but has
+    columns of different sizes in each block, as large models have and this small one has not."""
+    with torch.no_grad():
+        for layer in model.vit.encoder.layer:
+            inner = layer.attention.attention
+            for norm, linears in ((layer.layernorm_before, (inner.query, inner.key, inner.value)), (layer.layernorm_after, (layer.intermediate.dense,))):
+                for tensor in (norm.weight, norm.bias):
+                    tensor[::16] /= factor
+                for linear in linears:
+                    linear.weight[:, ::16] *= factor
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=ROOT / "examples/mnist/vit_mnist_gelu_rescaled")
@@ -36,6 +49,7 @@ def main():
     parser.add_argument("--output", type=Path, default=ROOT / "build/qat")
     parser.add_argument("--seconds", type=float, default=50, help="of training")
     parser.add_argument("--precision", choices=qat.LINEARS, default="e4m3")
+    parser.add_argument("--spread", type=float, default=1, help="columns of a weight differ in size by this factor (a power of two)")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.manual_seed(0)
@@ -46,6 +60,7 @@ def main():
     train, test, wanted = x[:8000], x[8000:], y[8000:]
 
     teacher = ViT(options.model).eval()
+    spread(teacher, options.spread)
     student = copy.deepcopy(teacher)
     names = qat.prepare(student, precision=options.precision)
     qat.calibrate(student, train[:500].split(100))

@@ -61,6 +61,7 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
   // 4. Equal conversions of one value are one; then pairs around linears become typed linears.
   pm.addPass(createCSEPass());
   pm.addPass(vit::createFoldQDQ());
+  pm.addPass(vit::createExpandCodes(supportOf(options.target)));
   vit::NarrowResidualOptions narrow;
   narrow.type = options.residual;
   narrow.ranges = options.ranges;

@@ -76,6 +76,8 @@ struct RecipeEvaluator::State {
     case Kind::Amax:
       if (n.axis == -1)
         return amaxAll(value);
+      if (!n.block.empty())
+        return amaxBlocks(n, begin, end);
       [[fallthrough]];
     case Kind::Cast:
     case Kind::Sum:
@@ -259,6 +261,27 @@ struct RecipeEvaluator::State {
     return whole[value] = std::move(out);
   }
 
+  StatusOr<TensorData> amaxBlocks(const RecipeNode &n, int64_t begin, int64_t end) {
+    const TensorType &from = node(n.operands[0]).type;
+    int64_t k = from.shape[1], width = n.block[1], across = n.type.shape[1];
+    TensorData out = allocate(n.type, end - begin);
+    for (int64_t row = begin; row < end; ++row) { // a row of blocks at a time
+      int64_t first = row * n.block[0], last = std::min(first + n.block[0], from.rows());
+      VITRIFY_ASSIGN_OR_RETURN(TensorData piece, rows(n.operands[0], first, last));
+      Floats x(std::move(piece));
+      std::vector<float> most(static_cast<size_t>(across), 0.0f);
+      for (int64_t i = 0; i < last - first; ++i)
+        for (int64_t c = 0; c < across; ++c) {
+          VITRIFY_ASSIGN_OR_RETURN(float part, largest(x.data() + i * k + c * width, std::min(width, k - c * width), first + i));
+          most[static_cast<size_t>(c)] = std::max(most[static_cast<size_t>(c)], part);
+        }
+      for (float &value : most)
+        value = scaleOf(value, n.number);
+      std::memcpy(out.data.data() + (row - begin) * across * 4, most.data(), most.size() * 4);
+    }
+    return out;
+  }
+
   StatusOr<TensorData> unary(const RecipeNode &n, TensorData input, int64_t begin, int64_t end) {
     if (n.kind == Kind::Cast && input.type.dtype == n.type.dtype)
       return input;
@@ -277,14 +300,6 @@ struct RecipeEvaluator::State {
     int64_t k = x.size() / (end - begin);
     for (int64_t row = 0; row < end - begin; ++row) {
       const float *values = x.data() + row * k;
-      if (n.kind == Kind::Amax && !n.block.empty()) {
-        int64_t width = n.block[1], across = ceilDiv(k, width);
-        for (int64_t c = 0; c < across; ++c) {
-          VITRIFY_ASSIGN_OR_RETURN(float most, largest(values + c * width, std::min(width, k - c * width), begin + row));
-          result[row * across + c] = scaleOf(most, n.number);
-        }
-        continue;
-      }
       if (n.kind == Kind::Amax) {
         VITRIFY_ASSIGN_OR_RETURN(float most, largest(values, k, begin + row));
         result[row] = scaleOf(most, n.number);

@@ -243,16 +243,15 @@ StatusOr<RecipeValue> Recipe::amax(RecipeValue x, bool perRow, double divisor) {
   return add(std::move(node));
 }
 
-StatusOr<RecipeValue> Recipe::amaxBlocks(RecipeValue x, int64_t columns, double divisor) {
+StatusOr<RecipeValue> Recipe::amaxBlocks(RecipeValue x, std::vector<int64_t> block, double divisor) {
   VITRIFY_ASSIGN_OR_RETURN(const TensorType *type, operand(x, "amax"));
-  if (!isReal(type->dtype) || type->shape.size() != 2 || columns < 1)
-    return wrong("amax", "expected a matrix of reals and blocks of at least one column, found " + type->str() + " and " +
-                             std::to_string(columns));
+  if (!isReal(type->dtype) || type->shape.size() != 2 || block.size() != 2 || block[0] < 1 || block[1] < 1)
+    return wrong("amax", "expected a matrix of reals and a block of two positive sizes, found " + type->str() + " and " + shapeString(block));
   if (!(divisor > 0) || !std::isfinite(divisor))
     return wrong("amax", "expected a positive divisor, found " + std::to_string(divisor));
-  RecipeNode node = makeNode(Kind::Amax, {DType::F32, {type->shape[0], ceilDiv(type->shape[1], columns)}}, {x});
+  RecipeNode node = makeNode(Kind::Amax, {DType::F32, {ceilDiv(type->shape[0], block[0]), ceilDiv(type->shape[1], block[1])}}, {x});
   node.axis = 1;
-  node.block = {1, columns};
+  node.block = std::move(block);
   node.number = divisor;
   return add(std::move(node));
 }

@@ -14,7 +14,7 @@ from vitrify.workspace import module_of
 
 ACTIVATIONS = ("auto", "static", "token")
 RESIDUALS = ("auto", "f32", "f16", "bf16")
-PRECISIONS = ("f32", "bf16", "f16", "fp8", "int8", "nvfp4", "auto")
+PRECISIONS = ("f32", "bf16", "f16", "fp8", "fp8_tensor", "fp8_token", "fp8_block", "int8", "nvfp4", "auto")
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,13 @@ def measured(module, images, options, ranges, activity, folder):
 
         measure = auto.Measure(module, x, folder, plain, ranges, activity, compiled)
         best, points, sensitivity = auto.choose(measure, options.max_drop, log)
-    print(auto.table(points, measure.groups, best))
+    print(auto.table(points, best))
     if options.auto_report:
-        auto.write_report(options.auto_report, best, points, sensitivity, measure.groups, options.max_drop)
-        auto.plot(Path(options.auto_report).with_suffix(".png"), points, best)
+        auto.write_report(options.auto_report, best, points, sensitivity, options.max_drop)
+        auto.plot(Path(options.auto_report).with_suffix(".png"), points, best, options.max_drop)
     targets = options.targets or (host_target(),)
     half = "bf16" if all(t.startswith("x86") for t in targets) else "f16"
-    if len(best.wide) == len(measure.groups):
-        return replace(plain, precision=half)
-    return replace(plain, precision="fp8", keep=options.keep + measure.rules(best.wide, half))
+    return replace(plain, **measure.settings(dict(best.formats), half))
 
 
 def compile_model(model, images=None, output=None, options=CompileOptions(), ranges=None):
@@ -141,6 +139,6 @@ def compile_model(model, images=None, output=None, options=CompileOptions(), ran
             ranges = ranges or seen
         if options.precision == "auto":
             options = measured(module, images, options, ranges, activity, folder)
-            ranges = ranges if options.precision == "fp8" else None
+            ranges = ranges if options.keep or options.precision in auto.FORMATS else None
         compile_module(module, output, options, ranges, activity)
     return output

@@ -237,3 +237,17 @@ def test_layers_without_blocks_of_16_stay_in_16_bits_and_say_so(name, whole, tmp
             assert layers[part]["precision"] == "nvfp4"
         else:
             assert layers[part]["precision"] == "bf16" and layers[part]["note"] == f"its {columns} columns are no multiple of 16, as blocks of nvfp4 are"
+
+
+def test_on_a_gpu_codes_are_multiplied_out_and_said_to_be(x, tmp_path):
+    """There is no kernel for codes of 4 bits on GPUs: 16 bits that hold the same numbers, with a note at each layer."""
+    made = checkpoint(tmp_path / "model")
+    import_folder(tmp_path / "model", tmp_path / "model.mlir")
+    np.save(tmp_path / "x.npy", np.load(x)[:2])
+    run_tool("vitrify-compile", [tmp_path / "model.mlir", "-o", tmp_path / "m.vitrify", "--target=sm_89", "--precision=f16"])
+    run_tool("vitrify-run", [tmp_path / "m.vitrify", "--device=emulator:sm_89", f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'y.npy'}"])
+    oracle = simulation(weights_of(made)).run(np.load(tmp_path / "x.npy"))
+    assert relative(np.load(tmp_path / "y.npy"), oracle) <= 0.01
+    layers = layers_of(tmp_path / "m.vitrify")
+    for name in ("b0.q", "b1.fc1", "b3.fc2"):
+        assert layers[name]["precision"] == "f16" and layers[name]["note"] == "its codes of 4 bits are multiplied out, as there is no kernel for them"

@@ -16,6 +16,7 @@ from vitrify.targets import host_target
 from vitrify.tools import run_tool
 
 RELU, GATED, SHARED = (GOLDEN / f"vit_mnist_{name}" for name in ("relu_l1", "gated", "shared_compact"))
+GRID = (0.05, 0.06, 0.07, 0.08, 0.09, 0.1)  # of tolerances, ascending
 FC1, FC2 = "vit.encoder.layer.{}.intermediate.dense", "vit.encoder.layer.{}.output.dense"
 
 
@@ -79,14 +80,19 @@ def test_the_provable_part_is_exact_to_the_bit(mnist, tmp_path):
 
 
 def test_relu_l1_loses_60_percent_of_its_mlp_macs_and_a_tenth_of_a_point(mnist, tmp_path):
+    """The tolerance is the least of a grid at which 60 % go, by what calibration saw: no test digit and no label has a say. It is scored once."""
     root, labels = mnist
-    report = compiled(RELU, tmp_path / "pruned", root / "calibration.npy", prune_gates=True, tolerance=0.07)
+    for tolerance in GRID:
+        report = compiled(RELU, tmp_path / "pruned", root / "calibration.npy", prune_gates=True, tolerance=tolerance)
+        saved = sum(r["saved_macs"] for r in report.values()) / sum(r["macs"] for r in report.values())
+        assert all(r["approximate"] > 0 and 0 < r["error"] <= tolerance and r["kept"] % 16 == 0 for r in report.values())
+        if saved >= 0.6:
+            break
     compiled(RELU, tmp_path / "whole")
-    accuracy = [100 * (logits(tmp_path / name, root / "test.npy").argmax(-1) == labels).mean() for name in ("whole", "pruned")]
-    saved = sum(r["saved_macs"] for r in report.values()) / sum(r["macs"] for r in report.values())
-    print(f"accuracy {accuracy[0]:.2f} -> {accuracy[1]:.2f}, {100 * saved:.1f} % of the MLPs' MACs gone, kept {[r['kept'] for r in report.values()]}")
-    assert saved >= 0.6 and accuracy[1] >= accuracy[0] - 0.1
-    assert all(r["approximate"] > 0 and 0 < r["error"] <= 0.07 and r["kept"] % 16 == 0 for r in report.values())
+    right = [logits(tmp_path / name, root / "test.npy").argmax(-1) == labels for name in ("whole", "pruned")]
+    for part, which in (("all", slice(None)), ("first 5,000", slice(5000)), ("last 5,000", slice(5000, None))):
+        print(f"tolerance {tolerance}, {100 * saved:.1f} % of the MLPs' MACs gone; {part}: {100 * right[0][which].mean():.2f} -> {100 * right[1][which].mean():.2f}")
+    assert saved >= 0.6 and 100 * (right[0].mean() - right[1].mean()) <= 0.1
 
 
 def test_never_seen_neurons_leave_at_tolerance_zero_without_a_change_on_those_images(mnist, tmp_path):

@@ -117,7 +117,7 @@ private:
       double most = 0, total = 0;
       for (int64_t flat = 0; flat < *elementCount(shape); ++flat) {
         Index i = unflatten(flat, shape);
-        if ((n.kind == Kind::Sum || n.axis == 1) && i[0] != index[0])
+        if ((n.kind == Kind::Sum || n.axis == 1) && i[0] / (n.block.empty() ? 1 : n.block[0]) != index[0])
           continue;
         if (!n.block.empty() && i[1] / n.block[1] != index[1])
           continue;

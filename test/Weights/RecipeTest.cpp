@@ -110,11 +110,11 @@ private:
     case 9: return *recipe.binary(Kind::Add, x, vector(columns), /*columns=*/true);
     case 10: return *recipe.binary(Kind::Sub, x, below(2) ? x : *recipe.amax(x, false, 2.0));
     case 11: return *recipe.pad(x, axis, 1 + below(6));
-    case 12: return *recipe.amaxBlocks(x, 1 + below(5), 6.0);
+    case 12: return *recipe.amaxBlocks(x, {1 + below(4), 1 + below(5)}, 6.0);
     case 13: { // codes of 4 bits, two a byte
       RecipeValue even = *recipe.pad(x, 1, 2);
       int64_t width = 2 * (1 + below(8)), across = (typeOf(even).shape[1] + width - 1) / width;
-      RecipeValue scale = *recipe.amaxBlocks(even, width, 6.0);
+      RecipeValue scale = *recipe.amaxBlocks(even, {1, width}, 6.0);
       EXPECT_EQ(typeOf(scale).shape[1], across);
       return *recipe.dequant(*recipe.round(even, scale, {1, width}, DType::F4E2M1), scale, {1, width});
     }
@@ -191,7 +191,7 @@ TEST(Recipe, BlocksOfNvfp4) {
   Recipe recipe;
   RecipeValue x = *recipe.literal(w.type, w.data);
   RecipeValue t = *recipe.amax(x, false, 6 * 448);
-  RecipeValue s = *recipe.round(*recipe.amaxBlocks(x, 16, 6), t);
+  RecipeValue s = *recipe.round(*recipe.amaxBlocks(x, {1, 16}, 6), t);
   RecipeValue each = *recipe.binary(Kind::Mul, *recipe.cast(s, DType::F32), t);
   RecipeValue codes = *recipe.round(x, each, {1, 16}, DType::F4E2M1);
   ASSERT_TRUE(recipe.yield(*recipe.blocks(codes, s)).ok());
@@ -295,9 +295,9 @@ TEST(Recipe, BuildersRefuseWrongTypes) {
   refused(r.round(c, v), "never quantised again");
   refused(r.round(m, v, {}, DType::BF16), "expected codes of F8_E4M3, F4 or I8");
   refused(r.round(m, *r.read("s", "b", {DType::F32, {4, 2}}), {1, 3}, DType::F4E2M1), "expected blocks of whole bytes, found 3 columns of F4");
-  refused(r.amaxBlocks(v, 2, 6), "expected a matrix of reals and blocks");
-  refused(r.amaxBlocks(m, 0, 6), "and 0");
-  refused(r.amaxBlocks(m, 2, 0), "positive divisor");
+  refused(r.amaxBlocks(v, {1, 2}, 6), "expected a matrix of reals and a block");
+  refused(r.amaxBlocks(m, {0, 2}, 6), "found F32[4, 6] and [0, 2]");
+  refused(r.amaxBlocks(m, {1, 2}, 0), "positive divisor");
   RecipeValue four = *r.read("s", "f", {DType::F4E2M1, {4, 32}}), odd = *r.read("s", "o", {DType::F4E2M1, {4, 24}});
   refused(r.round(four, v), "never quantised again");
   refused(r.blocks(odd, c), "expected a matrix of F4 of a multiple of 16 columns, found F4[4, 24]");

@@ -23,7 +23,7 @@ cl::list<std::string> inputs(cl::Positional, cl::OneOrMore, cl::desc("model.mlir
 cl::opt<std::string> output("o", cl::desc("bundle folder, or file of an emitted stage"), cl::value_desc("path"), cl::cat(category));
 cl::list<std::string> targets("target", cl::desc("x86-64-v4-bf16, sm_89, ...; may be repeated"), cl::value_desc("name"), cl::cat(category));
 cl::opt<std::string> tune("tune", cl::desc("the GPU to choose tiles for (RTX 4090, L4, ...; default all that run the target's code)"), cl::value_desc("chip"), cl::cat(category));
-cl::opt<std::string> precision("precision", cl::desc("f32, bf16, f16, fp8, int8 or nvfp4 (default f32)"), cl::init("f32"), cl::cat(category));
+cl::opt<std::string> precision("precision", cl::desc("f32, bf16, f16, fp8, fp8_tensor, fp8_token, fp8_block, int8 or nvfp4 (default f32)"), cl::init("f32"), cl::cat(category));
 cl::opt<std::string> ranges("ranges", cl::desc("ranges.json, needed for fp8"), cl::value_desc("file"), cl::cat(category));
 cl::opt<std::string> fp8Sums("fp8-sums", cl::desc("f32, or f16: weights of small FP8 codes, whose products GPUs sum in f16 and promote to f32\n"
                                                   "every 32 of K: twice the rate on GeForce, sums of 11 bits (default f32)"),

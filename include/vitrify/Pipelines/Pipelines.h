@@ -15,7 +15,7 @@ struct TargetRow;
 
 /// What the optimising pipeline is asked for. Fields name effects, not passes.
 struct OptimizeOptions : mlir::PassPipelineOptions<OptimizeOptions> {
-  Option<std::string> precision{*this, "precision", llvm::cl::desc("f32, bf16, f16, fp8, int8 or nvfp4"), llvm::cl::init("f32")};
+  Option<std::string> precision{*this, "precision", llvm::cl::desc("f32, bf16, f16, fp8, fp8_tensor, fp8_token, fp8_block, int8 or nvfp4"), llvm::cl::init("f32")};
   Option<std::string> half{*this, "half", llvm::cl::desc("16-bit format of the target: bf16 or f16"), llvm::cl::init("bf16")};
   Option<std::string> residual{*this, "residual", llvm::cl::desc("type of the residual stream: f32, f16 or bf16"), llvm::cl::init("f32")};
   Option<std::string> ranges{*this, "ranges", llvm::cl::desc("ranges.json"), llvm::cl::init("")};

@@ -77,8 +77,8 @@ struct RecipeNode {
     Reshape,   ///< same elements in order
     Cast,      ///< to F32, F16 or BF16, nearest even
     Amax,      ///< f32: max|x| / `number` of each row ([N, K] -> [N], `axis` 1) or of all (-> [1], `axis` -1); where the
-               ///< maximum is 0, 1; values that are not finite are an error. With `block` {1, g}, of each g columns of a row:
-               ///< [N, ceil(K / g)]
+               ///< maximum is 0, 1; values that are not finite are an error. With `block` {h, g}, of each h rows
+               ///< by g columns: [ceil(N / h), ceil(K / g)]
     Sum,       ///< f32: sum of each row ([N, K] -> [N]), added in order in f64
     Recip,     ///< 1 / x, f32
     Add,       ///< x + y, x - y, x * y in f32. y has x's shape, or one element, or is [N] for x of [N] or [N, K] (`axis` 0),
@@ -121,8 +121,8 @@ public:
   StatusOr<RecipeValue> cast(RecipeValue x, DType to);
   /// Per row of a matrix, or over all. `divisor` is 448 for E4M3 scales, positive and finite.
   StatusOr<RecipeValue> amax(RecipeValue x, bool perRow, double divisor);
-  /// Of each `columns` columns of a row.
-  StatusOr<RecipeValue> amaxBlocks(RecipeValue x, int64_t columns, double divisor);
+  /// Of each block of rows by columns.
+  StatusOr<RecipeValue> amaxBlocks(RecipeValue x, std::vector<int64_t> block, double divisor);
   StatusOr<RecipeValue> sum(RecipeValue x);
   StatusOr<RecipeValue> recip(RecipeValue x);
   /// Add, Sub or Mul. `columns`: y is [K] of x's [N, K].

@@ -60,7 +60,7 @@ StatusOr<RecipeValue> convert(Recipe &recipe, Operation *op, const DenseMap<Valu
       .Case<vit::CastOp>([&](auto o) { return recipe.cast(in(o.getInput()), tensorType(o.getType()).dtype); })
       .Case<vit::AmaxOp>([&](auto o) {
         if (auto block = o.getBlock())
-          return recipe.amaxBlocks(in(o.getInput()), (*block)[1], o.getDivisor().convertToDouble());
+          return recipe.amaxBlocks(in(o.getInput()), block->vec(), o.getDivisor().convertToDouble());
         return recipe.amax(in(o.getInput()), o.getAxis().has_value(), o.getDivisor().convertToDouble());
       })
       .Case<vit::SumOp>([&](auto o) { return recipe.sum(in(o.getInput())); })

@@ -124,9 +124,9 @@ LogicalResult AmaxOp::verify() {
   double divisor = getDivisor().convertToDouble();
   if (auto block = getBlock()) {
     // amax_c3
-    if (getAxis() || input.getRank() != 2 || block->size() != 2 || (*block)[0] != 1 || (*block)[1] < 1)
-      return emitOpError() << "expected blocks of one row and at least one column of a matrix, and no axis, found " << input;
-    if (failed(expectType(*this, f32, {input.getDimSize(0), ceilDiv(input.getDimSize(1), (*block)[1])})))
+    if (getAxis() || input.getRank() != 2 || block->size() != 2 || (*block)[0] < 1 || (*block)[1] < 1)
+      return emitOpError() << "expected a block of two positive sizes of a matrix, and no axis, found " << input;
+    if (failed(expectType(*this, f32, {ceilDiv(input.getDimSize(0), (*block)[0]), ceilDiv(input.getDimSize(1), (*block)[1])})))
       return failure();
     return checkDivisor(*this, divisor);
   }

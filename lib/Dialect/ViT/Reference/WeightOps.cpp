@@ -59,10 +59,10 @@ static RefTensor concat(ArrayRef<const RefTensor *> parts, int64_t axis) {
 
 static RefTensor amax(AmaxOp op, const RefTensor &x) {
   if (auto block = op.getBlock()) {
-    int64_t wide = (*block)[1], across = (x.columns() + wide - 1) / wide;
-    RefTensor result(DType::F32, {x.rows(), across});
+    int64_t high = (*block)[0], wide = (*block)[1], across = (x.columns() + wide - 1) / wide;
+    RefTensor result(DType::F32, {(x.rows() + high - 1) / high, across});
     for (int64_t i = 0; i < x.elements(); ++i) {
-      float &largest = result.floats[i / x.columns() * across + i % x.columns() / wide];
+      float &largest = result.floats[i / x.columns() / high * across + i % x.columns() / wide];
       largest = std::max(largest, std::fabs(x.floats[i]));
     }
     for (float &value : result.floats)

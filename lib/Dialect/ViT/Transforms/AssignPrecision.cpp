@@ -39,7 +39,7 @@ public:
     auto sixteen = parsePrecision(half);
     if (!asked || !sixteen || (*sixteen != PrecisionKind::BF16 && *sixteen != PrecisionKind::F16)) {
       getOperation().emitError() << "unknown precision '" << (!asked ? precision.getValue() : half.getValue())
-                                 << "', expected f32, bf16, f16, fp8, int8 or nvfp4";
+                                 << "', expected f32, bf16, f16, fp8, fp8_tensor, fp8_token, fp8_block, int8 or nvfp4";
       return signalPassFailure();
     }
     if (failed(parseRules()))
@@ -74,7 +74,7 @@ LogicalResult AssignPrecisionPass::parseRules() {
     if (!kind || pattern.empty() || !glob) {
       if (!glob)
         llvm::consumeError(glob.takeError());
-      return getOperation().emitError() << "rule '" << text << "': expected PRECISION:PATTERN with f32, bf16, f16, fp8, int8 or nvfp4";
+      return getOperation().emitError() << "rule '" << text << "': expected PRECISION:PATTERN with f32, bf16, f16, fp8, fp8_tensor, fp8_token, fp8_block, int8 or nvfp4";
     }
     rules.push_back({*kind, text.str(), std::move(*glob)});
   }
@@ -83,8 +83,11 @@ LogicalResult AssignPrecisionPass::parseRules() {
 
 /// A precision of codes and scales.
 bool isCodes(PrecisionKind kind) {
-  return kind == PrecisionKind::FP8 || kind == PrecisionKind::Int8 || kind == PrecisionKind::NVFP4;
+  return kind != PrecisionKind::F32 && kind != PrecisionKind::BF16 && kind != PrecisionKind::F16;
 }
+
+/// Columns that share a scale, and that must divide a layer's; 1 where all do.
+int64_t blockOf(PrecisionKind kind) { return kind == PrecisionKind::NVFP4 ? 16 : kind == PrecisionKind::FP8Block ? 128 : 1; }
 
 /// A linear of an encoder block ("b0.fc1") that neither gives a gate's scores nor is the thin half of a low-rank difference:
 /// what fp8 and int8 are for.
@@ -148,8 +151,9 @@ void AssignPrecisionPass::assign(LayerOpInterface op, PrecisionKind asked, Preci
       emitRemark(op.getLoc()) << "layer " << op.getLayers()[0] << " stays in 16 bits: " << note;
       chosen = sixteen;
     }
-    if (auto linear = dyn_cast<LinearOp>(op.getOperation()); linear && chosen == PrecisionKind::NVFP4 && linear.getWeight().getType().getDimSize(1) % 16) {
-      note = "its " + std::to_string(linear.getWeight().getType().getDimSize(1)) + " columns are no multiple of 16, as blocks of nvfp4 are";
+    if (auto linear = dyn_cast<LinearOp>(op.getOperation()); linear && linear.getWeight().getType().getDimSize(1) % blockOf(chosen)) {
+      note = "its " + std::to_string(linear.getWeight().getType().getDimSize(1)) + " columns are no multiple of " + std::to_string(blockOf(chosen)) +
+             ", as blocks of " + stringifyPrecisionKind(chosen).str() + " are";
       chosen = sixteen;
     }
     // What the other factor is: codes of nvfp4 are expanded to that type.

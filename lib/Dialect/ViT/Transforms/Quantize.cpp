@@ -63,8 +63,11 @@ public:
       case PrecisionKind::BF16: narrow(op, Builder(op.getContext()).getBF16Type(), recipes); break;
       case PrecisionKind::F16: narrow(op, Builder(op.getContext()).getF16Type(), recipes); break;
       case PrecisionKind::NVFP4: return WalkResult(quantizeBlocks(op, recipes));
+      case PrecisionKind::FP8Block: return WalkResult(quantizeBothInBlocks(op, recipes));
       case PrecisionKind::FP8:
-      case PrecisionKind::Int8: return WalkResult(quantize(op, kind.getValue() == PrecisionKind::Int8, recipes));
+      case PrecisionKind::FP8Tensor:
+      case PrecisionKind::FP8Token:
+      case PrecisionKind::Int8: return WalkResult(quantize(op, kind.getValue(), recipes));
       }
       return WalkResult::advance();
     });
@@ -74,7 +77,8 @@ public:
 
 private:
   void narrow(LayerOpInterface op, Type element, RecipeBuilder &recipes);
-  LogicalResult quantize(LayerOpInterface layer, bool int8, RecipeBuilder &recipes);
+  LogicalResult quantize(LayerOpInterface layer, PrecisionKind precision, RecipeBuilder &recipes);
+  LogicalResult quantizeBothInBlocks(LayerOpInterface layer, RecipeBuilder &recipes);
   LogicalResult quantizeBlocks(LayerOpInterface layer, RecipeBuilder &recipes);
   bool byToken(LinearOp op, bool int8);
   FailureOr<Value> quantizeInput(LinearOp op, const Codes &codes, bool token, RecipeBuilder &recipes);
@@ -194,31 +198,43 @@ FailureOr<Value> QuantizePass::quantizeInput(LinearOp op, const Codes &codes, bo
       .getResult();
 }
 
-LogicalResult QuantizePass::quantize(LayerOpInterface layer, bool int8, RecipeBuilder &recipes) {
-  Location loc = layer.getLoc();
+/// The layer as a linear whose weight is one of the module, or an error.
+static FailureOr<LinearOp> linearOf(LayerOpInterface layer) {
   auto op = dyn_cast<LinearOp>(layer.getOperation());
   if (!op)
     return layer->emitOpError() << "has no form in codes: only vit.linear has";
-  auto get = op.getWeight().getDefiningOp<GetOp>();
-  if (!get)
+  if (!op.getWeight().getDefiningOp<GetOp>())
     return op.emitOpError() << "has a weight that is no vit.weight";
+  return op;
+}
+
+LogicalResult QuantizePass::quantize(LayerOpInterface layer, PrecisionKind precision, RecipeBuilder &recipes) {
+  Location loc = layer.getLoc();
+  auto found = linearOf(layer);
+  if (failed(found))
+    return failure();
+  LinearOp op = *found;
+  auto get = op.getWeight().getDefiningOp<GetOp>();
   OpBuilder builder(op);
   Type f32 = builder.getF32Type();
-  Codes kind = int8 ? Codes{builder.getI8Type(), kI8Max, ".i8"} : Codes{Float8E4M3FNType::get(op.getContext()), kE4M3Max, ".e4m3"};
-  auto input = quantizeInput(op, kind, byToken(op, int8), recipes);
+  const bool int8 = precision == PrecisionKind::Int8, whole = precision == PrecisionKind::FP8Tensor;
+  Codes kind = int8 ? Codes{builder.getI8Type(), kI8Max, ".i8"} : Codes{Float8E4M3FNType::get(op.getContext()), kE4M3Max, whole ? ".e4m3.tensor" : ".e4m3"};
+  bool token = precision == PrecisionKind::FP8Token || (!whole && byToken(op, int8));
+  auto input = quantizeInput(op, kind, token, recipes);
   if (failed(input))
     return failure();
   auto w = op.getWeight().getType();
 
   std::string base = get.getName().str();
-  auto scaleType = RankedTensorType::get({w.getDimSize(0)}, f32);
-  // Weights of both precisions may come from one tensor.
-  std::string scaleName = base + (int8 ? ".scale.i8" : ".scale");
+  auto scaleType = RankedTensorType::get({whole ? 1 : w.getDimSize(0)}, f32);
+  // Weights of several precisions may come from one tensor.
+  std::string scaleName = base + (int8 ? ".scale.i8" : whole ? ".scale.tensor" : ".scale");
   WeightOp weightScale = recipes.lookup(scaleName);
   if (!weightScale)
     weightScale = recipes.create(loc, scaleName, scaleType, [&](OpBuilder &b) -> Value {
       Value v = GetOp::create(b, loc, w, base);
-      return AmaxOp::create(b, loc, scaleType, v, b.getI64IntegerAttr(1), DenseI64ArrayAttr(), b.getF64FloatAttr(int8 ? kind.largest : fp8WeightMax.getValue()));
+      return AmaxOp::create(b, loc, scaleType, v, whole ? IntegerAttr() : b.getI64IntegerAttr(1), DenseI64ArrayAttr(),
+                            b.getF64FloatAttr(int8 ? kind.largest : fp8WeightMax.getValue()));
     });
   auto codesType = RankedTensorType::get(w.getShape(), kind.element);
   WeightOp codes = recipes.lookup(base + kind.suffix.str());
@@ -230,7 +246,7 @@ LogicalResult QuantizePass::quantize(LayerOpInterface layer, bool int8, RecipeBu
     });
   // One scale an output channel is one a row of w, which vit.dequantize wants as [N, 1].
   auto columnType = RankedTensorType::get({w.getDimSize(0), 1}, f32);
-  WeightOp columnScale = recipes.lookup(scaleName + ".column");
+  WeightOp columnScale = whole ? weightScale : recipes.lookup(scaleName + ".column");
   if (!columnScale)
     columnScale = recipes.create(loc, scaleName + ".column", columnType, [&](OpBuilder &b) -> Value {
       Value t = GetOp::create(b, loc, scaleType, weightScale.getSymName());
@@ -245,17 +261,58 @@ LogicalResult QuantizePass::quantize(LayerOpInterface layer, bool int8, RecipeBu
   return success();
 }
 
+/// E4M3 with a scale for each 128 columns of a row of the input, found as the program runs, and for each 128 x 128 of the weight.
+LogicalResult QuantizePass::quantizeBothInBlocks(LayerOpInterface layer, RecipeBuilder &recipes) {
+  constexpr int64_t kBlock = 128;
+  Location loc = layer.getLoc();
+  auto found = linearOf(layer);
+  if (failed(found))
+    return failure();
+  LinearOp op = *found;
+  OpBuilder builder(op);
+  auto w = op.getWeight().getType(), x = op.getInput().getType();
+  const int64_t n = w.getDimSize(0), k = w.getDimSize(1);
+  if (k % kBlock)
+    return op.emitOpError() << "has " << k << " columns, expected a multiple of " << kBlock << " for fp8_block";
+  Type f32 = builder.getF32Type(), e4m3 = Float8E4M3FNType::get(op.getContext());
+  // A linear's scales say no sizes of blocks: N is divided evenly.
+  const int64_t high = llvm::divideCeil(n, llvm::divideCeil(n, kBlock)), rows = llvm::divideCeil(n, high);
+  std::string base = op.getWeight().getDefiningOp<GetOp>().getName().str();
+  auto scaleType = RankedTensorType::get({rows, k / kBlock}, f32), codesType = w.clone(e4m3);
+  auto block = builder.getDenseI64ArrayAttr({high, kBlock});
+  auto once = [&](StringRef suffix, RankedTensorType type, llvm::function_ref<Value(OpBuilder &)> body) {
+    WeightOp known = recipes.lookup(base + suffix.str());
+    return known ? known : recipes.create(loc, base + suffix.str(), type, body);
+  };
+  WeightOp scales = once(".scale.block", scaleType, [&](OpBuilder &b) -> Value {
+    Value v = GetOp::create(b, loc, w, base);
+    return AmaxOp::create(b, loc, scaleType, v, IntegerAttr(), block, b.getF64FloatAttr(fp8WeightMax));
+  });
+  WeightOp codes = once(".e4m3.block", codesType, [&](OpBuilder &b) -> Value {
+    Value v = GetOp::create(b, loc, w, base), t = GetOp::create(b, loc, scaleType, scales.getSymName());
+    return RoundOp::create(b, loc, codesType, v, t, block);
+  });
+  auto layers = builder.getStrArrayAttr({valueName(op.getInput()) + "#q"});
+  auto quantize = QuantizeOp::create(builder, loc, RankedTensorType::get(x.getShape(), e4m3), RankedTensorType::get({x.getDimSize(0), k / kBlock}, f32),
+                                     Granularity::Block, op.getInput(), Value(), builder.getI64IntegerAttr(kBlock), layers);
+  op.getInputMutable().set(quantize.getCodes());
+  op.getWeightMutable().set(RecipeBuilder::get(builder, loc, codes));
+  op.getXScalesMutable().assign(quantize.getScales());
+  op.getWScalesMutable().assign(Value(RecipeBuilder::get(builder, loc, scales)));
+  ++quantized;
+  return success();
+}
+
 /// NVFP4: t = amax / (6 * 448) of the tensor, s = E4M3(amax of 16 / 6 * (1 / t)), codes = E2M1(w * (1 / (s t))): every block's
 /// scale is in E4M3's range, and its largest weight about 6, E2M1's largest (as NVIDIA's Model Optimizer chooses them,
 /// modelopt/torch/quantization/qtensor/nvfp4_tensor.py). The input is in 16 bits; t is a factor of the sum.
 LogicalResult QuantizePass::quantizeBlocks(LayerOpInterface layer, RecipeBuilder &recipes) {
   Location loc = layer.getLoc();
-  auto op = dyn_cast<LinearOp>(layer.getOperation());
-  if (!op)
-    return layer->emitOpError() << "has no form in codes: only vit.linear has";
+  auto found = linearOf(layer);
+  if (failed(found))
+    return failure();
+  LinearOp op = *found;
   auto get = op.getWeight().getDefiningOp<GetOp>();
-  if (!get)
-    return op.emitOpError() << "has a weight that is no vit.weight";
   auto half = op->getAttrOfType<PrecisionKindAttr>("vit.half");
   op->removeAttr("vit.half");
   OpBuilder builder(op);

@@ -577,11 +577,11 @@ vit.weight @w : tensor<4x8xf32> {
 
 // -----
 
-// amax_c3: blocks of rows
+// amax_c3: an empty block
 vit.weight @w : tensor<2x1xf32> {
   %x = vit.literal dense<1.0> : tensor<4x2xf32>
-  // expected-error @+1 {{expected blocks of one row and at least one column of a matrix, and no axis, found 'tensor<4x2xf32>'}}
-  %r = vit.amax %x block [2, 2] div 6.0 : tensor<4x2xf32> -> tensor<2x1xf32>
+  // expected-error @+1 {{expected a block of two positive sizes of a matrix, and no axis, found 'tensor<4x2xf32>'}}
+  %r = vit.amax %x block [0, 2] div 6.0 : tensor<4x2xf32> -> tensor<2x1xf32>
   vit.yield %r : tensor<2x1xf32>
 }
 

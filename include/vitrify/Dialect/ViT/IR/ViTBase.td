@@ -115,7 +115,8 @@ def ViT_GranularityAttr : ViT_EnumAttr<ViT_Granularity, "granularity">;
 
 def ViT_PrecisionKind : ViT_Enum<"PrecisionKind", "number format a layer computes in", [
   I32EnumAttrCase<"F32", 0, "f32">, I32EnumAttrCase<"BF16", 1, "bf16">, I32EnumAttrCase<"F16", 2, "f16">,
-  I32EnumAttrCase<"FP8", 3, "fp8">, I32EnumAttrCase<"Int8", 4, "int8">, I32EnumAttrCase<"NVFP4", 5, "nvfp4">]>;
+  I32EnumAttrCase<"FP8", 3, "fp8">, I32EnumAttrCase<"Int8", 4, "int8">, I32EnumAttrCase<"NVFP4", 5, "nvfp4">,
+  I32EnumAttrCase<"FP8Tensor", 6, "fp8_tensor">, I32EnumAttrCase<"FP8Token", 7, "fp8_token">, I32EnumAttrCase<"FP8Block", 8, "fp8_block">]>;
 def ViT_PrecisionKindAttr : ViT_EnumAttr<ViT_PrecisionKind, "precision_kind">;
 
 //===----------------------------------------------------------------------===//

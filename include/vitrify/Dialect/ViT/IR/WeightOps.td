@@ -142,10 +142,10 @@ def ViT_CastOp : ViT_FoldedRecipeOp<"cast"> {
 }
 def ViT_AmaxOp : ViT_RecipeOp<"amax"> {
   let summary = "largest magnitude by row or over all, divided by a constant: a scale";
-  let description = [{ Formula: `max |x| / divisor` over axis 1 ([N, K] -> [N]), over everything (-> [1]), or over each g columns of a row
-    (`block = [1, g]`: [N, K] -> [N, ceil(K / g)]); 1 where the maximum is 0.
+  let description = [{ Formula: `max |x| / divisor` over axis 1 ([N, K] -> [N]), over everything (-> [1]), or over each h rows by g columns
+    (`block [h, g]`: [N, K] -> [ceil(N / h), ceil(K / g)]); 1 where the maximum is 0.
     Constraints: (amax_c1) axis 1 needs rank 2 and gives [N], no axis gives [1]; (amax_c2) divisor > 0; f32 result; (amax_c3) a block is
-    of one row and at least one column, on a matrix, and given without axis.
+    of two positive sizes, on a matrix, and given without axis.
     Example: `%s = vit.amax %w axis 1 div 448.0 : tensor<8x4xf32> -> tensor<8xf32>` }];
   let arguments = (ins ViT_AnyTensor:$input, OptionalAttr<I64Attr>:$axis, OptionalAttr<DenseI64ArrayAttr>:$block, F64Attr:$divisor);
   let results = (outs RankedTensorOf<[F32]>:$result);

@@ -25,5 +25,7 @@ using SupportsFn = std::function<bool(mlir::Operation *op, std::string &reason)>
 std::unique_ptr<mlir::Pass> createFuseEpilogue(SupportsFn supports);
 /// vit-group-tokens for one target: what it has no kernels for stays dense.
 std::unique_ptr<mlir::Pass> createGroupTokens(SupportsFn supports, const GroupTokensOptions &options);
+/// vit-expand-codes for one target: only where it has no kernel for the codes.
+std::unique_ptr<mlir::Pass> createExpandCodes(SupportsFn supports);
 
 } // namespace vitrify::vit

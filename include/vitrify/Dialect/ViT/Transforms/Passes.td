@@ -128,7 +128,7 @@ def AssignPrecision : Pass<"vit-assign-precision", "::mlir::ModuleOp"> {
     8,192 by the calibrated ranges gets bf16. Why a layer differs from what was asked for is kept in `vit.precision_note`.
   }];
   let options = [
-    Option<"precision", "precision", "std::string", "\"f32\"", "f32, bf16, f16, fp8, int8 or nvfp4">,
+    Option<"precision", "precision", "std::string", "\"f32\"", "f32, bf16, f16, fp8, fp8_tensor, fp8_token, fp8_block, int8 or nvfp4">,
     Option<"half", "half", "std::string", "\"bf16\"", "16-bit format of the target: bf16 or f16">,
     ListOption<"keep", "keep", "std::string", "rules PRECISION:PATTERN">,
     Option<"ranges", "ranges", "std::string", "\"\"", "ranges.json, for the limit of f16">
@@ -142,6 +142,9 @@ def Quantize : Pass<"vit-quantize", "::mlir::ModuleOp"> {
     Linears of precision fp8 and int8 get their input through vit.quantize and vit.dequantize, and their weight as codes with
     one scale an output channel, both steps of its recipe. Ops of 16 bits get vit.convert on their inputs and vit.cast in
     their weights' recipes. Results stay f32.
+
+    fp8_tensor gives weight and input one scale each, fp8_token each row of the input its own, fp8_block each 128 columns of a row of the input and each 128 x 128
+    (or fewer rows, where those do not divide evenly) of the weight.
 
     Linears of precision nvfp4 get their weight as E2M1 codes, an E4M3 scale for each 16 columns of a row and one f32 scale that is a
     factor of the sum; their input is converted to 16 bits.
@@ -202,6 +205,15 @@ def FuseEpilogue : Pass<"vit-fuse-epilogue", "::mlir::ModuleOp"> {
     the target has no kernel for the two together.
   }];
   let statistics = [Statistic<"fused", "ops-fused", "ops that moved into an epilogue">];
+}
+
+def ExpandCodes : Pass<"vit-expand-codes", "::mlir::ModuleOp"> {
+  let summary = "weights of 4-bit codes become 16 bits where the target has no kernel for codes";
+  let description = [{
+    The weight of a linear of f4E2M1FN codes with scales becomes their product in the type of the input, a step of its recipe: exact for NVFP4 in bf16 and f16.
+    The linear keeps a note that says so. In a pipeline for a target that is done where the target has no kernel for the codes; alone, everywhere.
+  }];
+  let statistics = [Statistic<"expanded", "linears-expanded", "linears whose codes were multiplied out">];
 }
 
 def ExposeValues : Pass<"vit-expose-values", "::mlir::ModuleOp"> {
