@@ -9,6 +9,7 @@
 #include "vitrify/Conversion/ViTToPlan/ViTToPlan.h"
 #include "vitrify/Conversion/WeightsToRecipe/WeightsToRecipe.h"
 #include "vitrify/Dialect/ViT/IR/ViT.h"
+#include "vitrify/Dialect/ViT/Transforms/Passes.h"
 #include "vitrify/Pipelines/Pipelines.h"
 #include "vitrify/Support/CompileCache.h"
 #include "vitrify/Support/File.h"
@@ -68,12 +69,17 @@ private:
       options.progress(stage, 0, 0);
   }
   LogicalResult chooseTargets();
+  LogicalResult takeFrames();
   LogicalResult optimize(TargetState &state);
   LogicalResult plan(TargetState &state);
   LogicalResult emitText();
   LogicalResult writeBundle();
   LogicalResult writeReport();
   std::string baseFolder() const { return llvm::sys::path::parent_path(options.input).str(); }
+  std::string preprocessPath() const {
+    std::string folder = baseFolder();
+    return folder.empty() ? "preprocess.json" : folder + "/preprocess.json";
+  }
 
   MLIRContext &context;
   const CompilerOptions &options;
@@ -119,6 +125,27 @@ LogicalResult Compiler::chooseTargets() {
     return emitError(UnknownLoc::get(&context)) << "tiles are to be chosen for " << (*chip)->name << ", which runs "
                                                 << (*chip)->target << ", but that is no target here";
   return success();
+}
+
+/// Images come as bytes: what preprocess.json does to them goes into the model, before targets part.
+LogicalResult Compiler::takeFrames() {
+  if (options.frames != "hwc" && options.frames != "chw")
+    return emitError(UnknownLoc::get(&context)) << "unknown layout of frames '" << options.frames << "', known are hwc, chw";
+  std::string path = preprocessPath();
+  auto text = readFile(path);
+  if (!text)
+    return report(context, text.status().prefixed("frames of bytes need what normalises them"));
+  auto preprocess = parsePreprocess(*text);
+  if (!preprocess)
+    return report(context, preprocess.status().prefixed(path));
+  vit::FoldNormalisationOptions fold;
+  fold.rescale = preprocess->rescale;
+  fold.mean.assign(preprocess->mean.begin(), preprocess->mean.end());
+  fold.deviation.assign(preprocess->std.begin(), preprocess->std.end());
+  fold.interleaved = options.frames == "hwc";
+  PassManager pm(&context);
+  pm.addPass(vit::createFoldNormalisation(fold));
+  return pm.run(*source);
 }
 
 LogicalResult Compiler::optimize(TargetState &state) {
@@ -301,8 +328,7 @@ LogicalResult Compiler::writeBundle() {
     if (failed(report(context, writer->addTarget(manifestOf(state), state.planned.plan, code, state.binary.fileName))))
       return failure();
   }
-  std::string beside = baseFolder();
-  beside += beside.empty() ? "preprocess.json" : "/preprocess.json";
+  std::string beside = preprocessPath();
   if (auto text = readFile(beside)) {
     auto preprocess = parsePreprocess(*text);
     if (!preprocess)
@@ -367,7 +393,7 @@ LogicalResult Compiler::run() {
   if (files.size() > 1 && !options.ranges.empty())
     return emitError(UnknownLoc::get(&context)) << "ranges are of one model's values: give one model, or a precision that needs none";
   source = parseModels(context, files);
-  if (!source)
+  if (!source || (!options.frames.empty() && failed(takeFrames())))
     return failure();
   EmitOptions tools = options.tools;
   tools.progress = options.progress;

@@ -34,7 +34,7 @@ const PlanSymbol *bareSymbol(const PlanExpr &dim, const std::vector<PlanSymbol> 
 /// "[images, 3, 224, 224]".
 std::string expectedShape(const ManifestEntry &entry, const ManifestArgument &argument, bool frames) {
   std::vector<PlanExpr> dims = argument.shape;
-  if (frames && dims.size() == 4)
+  if (frames && dims.size() == 4 && argument.dtype != DType::U8)
     std::rotate(dims.begin() + 1, dims.begin() + 2, dims.end());
   std::string text;
   for (const PlanExpr &dim : dims)
@@ -50,10 +50,10 @@ bool knownDType(vitrify_dtype dtype) { return int(dtype) >= 0 && dtype <= VITRIF
 
 bool isConvertible(DType type) { return type == DType::F32 || type == DType::F16 || type == DType::BF16; }
 
-/// The tensor's shape in the argument's order of dimensions.
-std::vector<int64_t> shapeOf(const vitrify_tensor &tensor) {
+/// The tensor's shape in the argument's order of dimensions. An argument of bytes takes frames as they are.
+std::vector<int64_t> shapeOf(const ManifestArgument &argument, const vitrify_tensor &tensor) {
   std::vector<int64_t> shape(tensor.shape, tensor.shape + tensor.rank);
-  if (tensor.frames && shape.size() == 4)
+  if (tensor.frames && shape.size() == 4 && argument.dtype != DType::U8)
     shape = {shape[0], shape[3], shape[1], shape[2]};
   return shape;
 }
@@ -136,7 +136,7 @@ StatusOr<std::vector<int64_t>> vitrify::bindSymbols(const ManifestEntry &entry, 
     const vitrify_tensor &tensor = inputs[i];
     if (tensor.rank < 0 || tensor.rank > VITRIFY_MAX_RANK || !knownDType(tensor.dtype))
       return invalidArgument("input '" + argument.name + "': rank or dtype is out of range");
-    std::vector<int64_t> shape = shapeOf(tensor);
+    std::vector<int64_t> shape = shapeOf(argument, tensor);
     if (shape.size() != argument.shape.size())
       return mismatch(i);
     for (size_t d = 0; d < shape.size(); ++d) {
@@ -158,7 +158,7 @@ StatusOr<std::vector<int64_t>> vitrify::bindSymbols(const ManifestEntry &entry, 
       return unsupported("entry '" + entry.name + "': no input's shape says " + entry.symbols[s].name);
   // With all symbols known, what is a number or computed from them must fit too.
   for (size_t i = 0; i < count; ++i) {
-    std::vector<int64_t> shape = shapeOf(inputs[i]);
+    std::vector<int64_t> shape = shapeOf(entry.inputs[i], inputs[i]);
     for (size_t d = 0; d < shape.size(); ++d) {
       VITRIFY_ASSIGN_OR_RETURN(int64_t expected, entry.inputs[i].shape[d].evaluate(values));
       if (expected != shape[d])
@@ -183,6 +183,8 @@ Status vitrify::checkInput(const ManifestArgument &argument, const ScheduledArgu
     if (type != DType::U8 || tensor.rank != 4)
       return invalidArgument(name + ": frames are U8 [images, height, width, channels], found " +
                              std::string(dtypeName(type)) + " " + foundShape(tensor));
+    if (scheduled.dtype == DType::U8)
+      return {};
     if (tensor.memory == VITRIFY_DEVICE)
       return unsupported(name + ": frames must be in host memory");
     if (!preprocess)

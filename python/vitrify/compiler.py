@@ -35,6 +35,7 @@ class CompileOptions:
     max_drop: float | None = None     # of precision auto: largest relative error of the output on the calibration images
     auto_report: str | None = None    # where its measurements go as JSON, and as a plot (.png) beside it
     fp8_sums: str = "f32"             # f16: weights of small FP8 codes, whose products GPUs sum in f16 for a while
+    frames: str | None = None         # hwc or chw: entries take images as bytes; what preprocess.json does to them goes into the patch embedding
     residual: str = "auto"            # type of the residual stream on GPUs: auto (16 bits unless all is f32), f32, f16 or bf16
     tune: str | None = None           # the GPU that tiles are chosen for, such as "L4"; None: all that a target's code runs on
     activations: str = "auto"         # where the scales of quantised inputs come from: auto, static or token
@@ -83,6 +84,8 @@ def compile_module(module, output, options=CompileOptions(), ranges=None, activi
     arguments += ["--vit-prune-gates"] * options.prune_gates + ["--skip-zeros"] * options.skip_zeros
     if options.fp8_sums != "f32":
         arguments.append(f"--fp8-sums={options.fp8_sums}")
+    if options.frames:
+        arguments.append(f"--frames={options.frames}")
     if options.residual != "auto":
         arguments.append(f"--residual={options.residual}")
     for name, value in (("ranges", ranges), ("tune", options.tune), ("activity", activity), ("report-json", options.report), ("share-low-rank", options.share_low_rank),

@@ -4,13 +4,14 @@ import pytest
 from gpu_ops import BF16, F16, F32, I32, NAMES, U8, UNIT, Case, Kernels, Result, Static, Weight, check, f64, kind, normal, refused, rows, sum_bound, yielded
 
 
-def image_type(image, static):
-    b, c, h, w = image.shape
+def image_type(image, static, interleaved=False):
+    b, *sizes = image.shape
+    channels = 2 if interleaved else 0
     name = "ui8" if image.dtype == U8 else NAMES[image.dtype]
-    return f"tensor<?x{c}x{f'{h}x{w}' if static else '?x?'}x{name}>"
+    return f"tensor<?x{'x'.join(str(n) if static or i == channels else '?' for i, n in enumerate(sizes))}x{name}>"
 
 
-def patch_case(shape, patch, n, pixels, dtype, out=F32, static=True, weight=None, bias=None, image=None, seed=0):
+def patch_case(shape, patch, n, pixels, dtype, out=F32, static=True, weight=None, bias=None, image=None, seed=0, interleaved=False):
     rng = np.random.default_rng([*shape, seed])
     b, c, h, w = shape
     ph, pw = patch
@@ -20,14 +21,16 @@ def patch_case(shape, patch, n, pixels, dtype, out=F32, static=True, weight=None
     size = 0.1 if pixels not in (U8, np.int8) else 0.001
     weight = normal(rng, (n, k), dtype, size) if weight is None else weight
     bias = normal(rng, n, F32) if bias is None else bias
-    op = (f'%r = vit.patch_embed %i, %w patch {ph} x {pw} layers ["p"] : {image_type(image, static)}, '
+    given = np.ascontiguousarray(image.transpose(0, 2, 3, 1)) if interleaved else image
+    kind_of_image = image_type(given, static, interleaved)
+    op = (f'%r = vit.patch_embed %i, %w patch {ph} x {pw} {"interleaved " if interleaved else ""}layers ["p"] : {kind_of_image}, '
           f"{kind(Weight(weight))} -> {rows(n, out)} epilogue(%b [(m, n) -> (n)] : tensor<{n}xf32>) group 1 {{\n"
           f"  ^bb0(%acc: f32, %bias: f32):\n    %y = arith.addf %acc, %bias : f32\n    {yielded('%y', out)}\n  }}")
     narrow = image.astype(F32).astype(dtype)
-    unfolded = narrow.reshape(b, c, h // ph, ph, w // pw, pw).transpose(0, 2, 4, 1, 3, 5).reshape(-1, k)
+    unfolded = narrow.reshape(b, c, h // ph, ph, w // pw, pw).transpose((0, 2, 4, 3, 5, 1) if interleaved else (0, 2, 4, 1, 3, 5)).reshape(-1, k)
     expected = f64(unfolded) @ f64(weight).T + bias
-    return Case(f"patch {patch} of {shape} {np.dtype(pixels).name} {np.dtype(dtype).name} {static}", op,
-                {"i": Image(image, image_type(image, static)), "w": Weight(weight), "b": Weight(bias)},
+    return Case(f"patch {patch} of {shape} {np.dtype(pixels).name} {np.dtype(dtype).name} {static} {interleaved}", op,
+                {"i": Image(given, kind_of_image), "w": Weight(weight), "b": Weight(bias)},
                 [Result(expected, sum_bound(unfolded, weight) + np.abs(expected) * 2.0**-23, out)])
 
 
@@ -46,6 +49,12 @@ PATCHES = [((2, 3, 28, 42), (14, 14)), ((1, 1, 32, 48), (16, 16)), ((1, 3, 32, 6
 def test_patch_embed(pixels, dtype):
     """Any channels, patches of 14, 16, 32 and odd ones, sizes known when compiled or not."""
     check([patch_case(shape, patch, 40 if i else 72, pixels, dtype, static=i % 2 == 0) for i, (shape, patch) in enumerate(PATCHES)])
+
+
+@pytest.mark.parametrize("pixels,dtype", [(F32, F16), (F16, F16), (U8, F16), (U8, BF16)])
+def test_channels_side_by_side(pixels, dtype):
+    """Frames as cameras and decoders give them: lines of a patch are that many times as long."""
+    check([patch_case(shape, patch, 40 if i else 72, pixels, dtype, static=i % 2 == 0, interleaved=True) for i, (shape, patch) in enumerate(PATCHES)])
 
 
 def test_patch_tiles_give_equal_bits():

@@ -70,6 +70,17 @@ def test_pool():
            pool_case("token", 0, [3, 1, 9], 64, F16, uniform=False)])
 
 
+def test_means_read_each_token_once():
+    """Whole sectors of each row, and no more; threads that share the tokens, so that none walks over all of them."""
+    case = pool_case("mean", 1, [197] * 2, 768, F16)
+    counters = check([case])[case.name]
+    memory = counters["memory"]
+    assert memory["global_bytes"] == 32 * memory["global_sectors"]
+    assert memory["global_bytes"] == 2 * (196 + 1) * 768 * 2
+    assert memory["shared_wavefronts"] == memory["shared_least_wavefronts"]
+    assert counters["barrier_waits"] == 2 * 3 * 8
+
+
 def test_tables():
     rng = np.random.default_rng(2)
     table, ids = normal(rng, (30, 72), F16), rng.integers(0, 30, 11).astype(I32)

@@ -6,6 +6,7 @@ import numpy as np
 from gpu_ops import BF16, E4M3, F16, I32, normal, survivors
 from test_gpu_attention import attention_case, uniform_case
 from test_gpu_gate import gate_case
+from test_gpu_gather import pool_case
 from test_gpu_linear import scaled_case, with_tile
 from test_gpu_ops import linear_case
 from test_gpu_rows import norm_case, token_norm
@@ -24,7 +25,7 @@ CASES = [linear_case(70, 72, 400, E4M3, F16), linear_case(3, 40, 200, F16, F16),
          with_tile(linear_case(20, 72, 400, E4M3, F16), 24, 128, 64, 3, 1, 2, 1, 1),
          with_tile(linear_case(20, 72, 800, F16, F16), 32, 64, 64, 4, 1, 2, 0, 3),
          scaled_case(20, 136, 768, 128, 68, tile=(32, 64, 128, 3, 1, 2, 0, 1)),
-         norm_case("layer", 2, 1500, F16, F16), token_norm(2, 1100), gate_case(1100, "topk k 700", "softmax", m=2),
+         norm_case("layer", 2, 1500, F16, F16), token_norm(2, 1100), gate_case(1100, "topk k 700", "softmax", m=2), pool_case("mean", 1, [40, 3], 300, F16, uniform=False),
          uniform_case(70, 1, 1, 1, 64, F16), uniform_case(150, 1, 1, 1, 72, BF16), uniform_case(300, 1, 1, 1, 32, F16), segments_case()]
 # (start of the case's name, number of the instruction): why it means the same.
 SAME = {("70 x 70", 17): "a warp without rows copies nothing for the last tile, and then exits, which counts as having arrived"}

@@ -123,7 +123,7 @@ def patch(p):
     ph, pw = p.of(((14, 14), (16, 16), (8, 8), (p.between(1, 12), p.between(1, 12))))
     shape = (p.between(1, 3), p.between(1, 4), ph * p.between(1, 5), pw * p.between(1, 5))
     pixels, dtype = p.of(((F32, F16), (F16, F16), (BF16, BF16), (U8, F16), (F32, BF16)))
-    return patch_case(shape, (ph, pw), p.between(8, 200), pixels, dtype, p.of((F32, dtype)), static=bool(p.rng.integers(2)), seed=SEED)
+    return patch_case(shape, (ph, pw), p.between(8, 200), pixels, dtype, p.of((F32, dtype)), static=bool(p.rng.integers(2)), seed=SEED, interleaved=bool(p.rng.integers(2)))
 
 
 def gate(p):

@@ -97,6 +97,27 @@ def test_patch_embed(target, dtype, case):
         assert np.all(np.abs(out - expected) <= tolerance(unfolded, w))
 
 
+@pytest.mark.parametrize("target", op_targets())
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, BF16], ids=["f32", "bf16"])
+def test_frames_of_bytes(target, dtype, interleaved):
+    """Bytes from 0 to 255 as they are, channels in planes or side by side."""
+    rng = np.random.default_rng(3)
+    for images, channels, height, width, ph, pw, n in ((2, 3, 32, 48, 16, 16, 40), (1, 3, 28, 42, 14, 14, 17), (2, 1, 10, 12, 5, 3, 9)):
+        frames = rng.integers(0, 256, (images, height, width, channels)).astype(np.uint8)
+        w = rng.standard_normal((n, channels * ph * pw)).astype(np.float32).astype(dtype)
+        patches = frames.reshape(images, height // ph, ph, width // pw, pw, channels).transpose((0, 1, 3, 2, 4, 5) if interleaved else (0, 1, 3, 5, 2, 4))
+        unfolded = patches.reshape(-1, channels * ph * pw).astype(np.float32)
+        expected = unfolded.astype(np.float64) @ w.astype(np.float64).T
+        given = frames if interleaved else np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+        kind = f"tensor<?x{'x'.join(map(str, given.shape[1:]))}xui8>"
+        text = (weight("w", w) + f"func.func @f(%x: {kind}) {{\n  %w = vit.get @w : {tensor_type(w, False)}\n"
+                f'  %r = vit.patch_embed %x, %w patch {ph} x {pw} {"interleaved " if interleaved else ""}layers ["p"] : {kind}, {tensor_type(w, False)} -> '
+                f"tensor<?x{n}xf32>\n  return\n}}\n")
+        out, = Kernels(text, target).call({0: given, 1: w}, [np.empty(expected.shape, np.float32)])
+        assert np.all(np.abs(out - expected) <= tolerance(unfolded, w))
+
+
 # N, K, rows of w and columns of K that share a scale; x's columns that do (0: no scales of x).
 SCALED = [(40, 64, 40, 32, 32), (70, 96, 35, 32, 0), (256, 256, 128, 128, 128), (130, 128, 64, 64, 32), (9, 48, 3, 16, 48), (64, 32, 1, 32, 32)]
 

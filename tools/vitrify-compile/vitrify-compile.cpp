@@ -34,6 +34,9 @@ cl::opt<std::string> residual("residual", cl::desc("type of the residual stream 
 cl::opt<std::string> activations("activations", cl::desc("scales of quantised inputs: static (by ranges), token (found at run time) or auto: static\n"
                                                         "for fp8, for int8 by token after norms and static elsewhere"),
                                  cl::init("auto"), cl::cat(category));
+cl::opt<std::string> frames("frames", cl::desc("hwc or chw: entries take images as bytes, [B, H, W, C] or [B, C, H, W]; what preprocess.json does to\n"
+                                               "them goes into the patch embedding"),
+                            cl::value_desc("layout"), cl::cat(category));
 cl::list<std::string> keep("keep", cl::desc("PRECISION:PATTERN: the precision of layers by name, e.g. f16:b0.*"), cl::cat(category));
 cl::opt<std::string> emit("emit", cl::desc("bundle, vit, plan, kernel, llvm, llvm-ir or asm (default bundle)"), cl::init("bundle"), cl::cat(category));
 cl::opt<bool> noFuse("no-fuse", cl::desc("keep every named value in a buffer of its own"), cl::cat(category));
@@ -81,6 +84,7 @@ int main(int argc, char **argv) {
   options.fp8Sums = fp8Sums;
   options.residual = residual;
   options.activations = activations;
+  options.frames = frames;
   options.keep.assign(keep.begin(), keep.end());
   options.emit = emit;
   options.fuse = !noFuse;

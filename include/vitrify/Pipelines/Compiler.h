@@ -25,6 +25,7 @@ struct CompilerOptions {
   std::string fp8Sums = "f32";         ///< f32, or f16: small FP8 weights, so that GPUs that gain by it sum in f16 for a while
   std::string residual = "auto";       ///< type of the residual stream on GPUs: auto (16 bits unless all is f32), f32, f16 or bf16
   std::string activations = "auto";    ///< scales of quantised inputs: auto, static or token
+  std::string frames;                  ///< hwc or chw: entries take images as bytes, which preprocess.json normalises; "": as imported
   std::vector<std::string> keep;       ///< rules PRECISION:PATTERN
   double shareLowRank = 0;             ///< largest relative error of a matrix shared up to a difference of low rank; 0: none
   bool skipZeros = false;              ///< linears after a ReLU or a gate skip zeros of their input

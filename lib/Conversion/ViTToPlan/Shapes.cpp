@@ -123,8 +123,8 @@ LogicalResult ShapeTable::addResults(Operation *op) {
   llvm::TypeSwitch<Operation *>(op)
       .Case<vit::PatchEmbedOp>([&](auto o) {
         const auto &pixels = shapeOf(o.getPixels());
-        PlanExpr down = simplified(Kind::FloorDiv, pixels[2], PlanExpr(int64_t(o.getPatchHeight())));
-        PlanExpr across = simplified(Kind::FloorDiv, pixels[3], PlanExpr(int64_t(o.getPatchWidth())));
+        PlanExpr down = simplified(Kind::FloorDiv, pixels[o.heightAxis()], PlanExpr(int64_t(o.getPatchHeight())));
+        PlanExpr across = simplified(Kind::FloorDiv, pixels[o.widthAxis()], PlanExpr(int64_t(o.getPatchWidth())));
         rows = simplified(Kind::Mul, pixels[0], simplified(Kind::Mul, down, across));
       })
       .Case<vit::AssembleTokensOp>([&](auto o) {

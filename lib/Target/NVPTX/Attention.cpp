@@ -108,8 +108,7 @@ KernelSpec specOf(vit::AttentionOp op, const TargetRow &row, const Arguments &ar
 /// Blocks of four warps share the copies of keys and values; where they are too few to fill a chip, two warps or one.
 std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
   auto op = cast<vit::AttentionOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   std::vector<KernelSpec> all;
   if (isProbe(op) || (op.getUniform() && *op.getUniform() <= 16)) {
     int64_t q = *op.getUniform();
@@ -132,8 +131,7 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
 
 void build(GpuBuilder &g, Operation *operation, const KernelSpec &spec, const TargetRow &, ValueRange arguments) {
   auto op = cast<vit::AttentionOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   size_t scalars = spec.scalars.size();
   emitAttentionMmaSync(g, op, tileOf(op, spec.block / 32), args, arguments.take_front(scalars), arguments.drop_front(scalars));
 }

@@ -33,8 +33,7 @@ bool supportsElementwise(Operation *op, const TargetRow &, std::string &reason) 
 }
 
 std::vector<KernelSpec> elementwiseSpecs(Operation *op, const TargetRow &row) {
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   KernelSpec spec = runSpec(op, row, args, op->getName().stripDialect().str());
   spec.layerKind = "row";
   return {spec};
@@ -67,8 +66,7 @@ void storeScales(GpuBuilder &g, const EpilogueOperand &out, bool channel, Value 
 }
 
 void buildElementwise(GpuBuilder &g, Operation *op, const KernelSpec &, const TargetRow &, ValueRange arguments) {
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   ValueRange pointers = arguments.drop_front(1);
   Region none;
   SmallVector<EpilogueOperand> results = {epilogueResults(op, args, pointers)[0]};

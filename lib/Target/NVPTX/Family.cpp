@@ -49,6 +49,13 @@ FailureOr<Arguments> nvptx::argumentsOf(Operation *op, std::string &reason) {
   return args;
 }
 
+Arguments nvptx::argumentsOf(Operation *op) {
+  std::string reason;
+  auto args = argumentsOf(op, reason);
+  assert(succeeded(args) && "expected an op that a family supports");
+  return *args;
+}
+
 SmallVector<EpilogueOperand> nvptx::epilogueIns(vit::EpilogueOpInterface op, const Arguments &arguments,
                                                 ValueRange pointers) {
   SmallVector<EpilogueOperand> ins;

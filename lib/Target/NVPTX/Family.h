@@ -26,7 +26,7 @@ struct Family {
 };
 
 extern const Family kLinearFamily, kPatchFamily, kAttentionFamily, kRowFamily, kElementwiseFamily, kGatherFamily, kRopeFamily, kGateFamily,
-    kScatterFamily;
+    kScatterFamily, kPoolFamily;
 
 /// How an op's tensors become pointer arguments: weights, then reads, then writes, each once.
 struct Arguments {
@@ -37,6 +37,8 @@ struct Arguments {
 };
 /// Operands of rank 1 and 2 have static sizes after the first dimension (but rotary positions); fails with a reason otherwise.
 mlir::FailureOr<Arguments> argumentsOf(mlir::Operation *op, std::string &reason);
+/// Those of an op that has them: its family has said that it supports it.
+Arguments argumentsOf(mlir::Operation *op);
 
 /// Operands and results of the epilogue of `op`, with pointers of the kernel's arguments (`pointers` in launch order).
 /// Without pointers the descriptions alone.

@@ -47,8 +47,7 @@ unsigned folds(vit::GateOp op) {
 
 std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
   auto op = cast<vit::GateOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   RowShape shape{blocksOf(op)};
   KernelSpec spec;
   spec.key = std::string(row.name) + " " + keyOf(op, args);
@@ -201,8 +200,7 @@ void GateBuilder::build(Value rows64) {
 
 void build(GpuBuilder &g, Operation *operation, const KernelSpec &, const TargetRow &, ValueRange arguments) {
   auto op = cast<vit::GateOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   GateBuilder(g, op, args, arguments.drop_front(1)).build(arguments[0]);
 }
 

@@ -41,8 +41,7 @@ bool supports(Operation *op, const TargetRow &, std::string &reason) {
 }
 
 std::vector<KernelSpec> specs(Operation *op, const TargetRow &row) {
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   KernelSpec spec = runSpec(op, row, args, op->getName().stripDialect().str());
   spec.layerKind = "gather";
   if (auto assemble = dyn_cast<vit::AssembleTokensOp>(op); assemble && assemble.getCuSeqlens())
@@ -124,33 +123,9 @@ SmallVector<Value> GatherBuilder::assemble(vit::AssembleTokensOp op) {
   return x;
 }
 
+/// One token of each image; means are in Pool.cpp.
 SmallVector<Value> GatherBuilder::pool(vit::PoolOp op) {
-  Value start, end;
-  if (op.getUniform()) {
-    start = g.mul(row, *op.getUniform());
-    end = g.add(start, *op.getUniform());
-  } else {
-    unsigned table = numberOf(op.getCuSeqlensMutable());
-    start = index(table, row);
-    end = index(table, g.add(row, 1));
-  }
-  start = g.add(start, op.getFirst());
-  if (op.getKind() == vit::PoolKind::Token)
-    return load(0, start);
-  auto loop = g.create<scf::ForOp>(start, end, g.c32(1), SmallVector<Value>(kRun, g.fconst(0.0f)));
-  {
-    OpBuilder::InsertionGuard guard(g.b);
-    g.b.setInsertionPointToStart(loop.getBody());
-    SmallVector<Value> x = load(0, loop.getInductionVar());
-    for (auto [v, sum] : llvm::zip_equal(x, loop.getRegionIterArgs()))
-      v = g.fadd(sum, v);
-    g.create<scf::YieldOp>(x);
-  }
-  Value inverse = g.create<arith::DivFOp>(g.fconst(1.0f), g.create<arith::SIToFPOp>(g.f32(), g.sub(end, start)));
-  SmallVector<Value> mean;
-  for (Value sum : loop.getResults())
-    mean.push_back(g.fmul(sum, inverse));
-  return mean;
+  return load(0, g.add(segmentAt(g, op, args, pointers, row).first, op.getFirst()));
 }
 
 SmallVector<Value> GatherBuilder::merge(vit::MergePatchesOp op) {
@@ -218,8 +193,7 @@ void GatherBuilder::build() {
 }
 
 void build(GpuBuilder &g, Operation *op, const KernelSpec &spec, const TargetRow &, ValueRange arguments) {
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   size_t scalars = spec.scalars.size();
   GatherBuilder(g, op, args, arguments.take_front(scalars), arguments.drop_front(scalars)).build();
 }

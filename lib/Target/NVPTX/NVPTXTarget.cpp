@@ -29,7 +29,7 @@ using namespace vitrify::nvptx;
 
 namespace {
 
-constexpr const Family *kFamilies[] = {&kLinearFamily, &kPatchFamily, &kRowFamily, &kAttentionFamily, &kElementwiseFamily, &kGatherFamily, &kRopeFamily,
+constexpr const Family *kFamilies[] = {&kLinearFamily, &kPatchFamily, &kRowFamily, &kAttentionFamily, &kElementwiseFamily, &kPoolFamily, &kGatherFamily, &kRopeFamily,
                                       &kGateFamily, &kScatterFamily};
 
 const Family *familyOf(Operation *op) {

@@ -39,8 +39,7 @@ bool supports(Operation *operation, const TargetRow &, std::string &reason) {
 
 std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
   auto op = cast<vit::PatchEmbedOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   int64_t columns = op.getWeight().getType().getDimSize(0), depth = op.getWeight().getType().getDimSize(1), from = 0;
   std::vector<KernelSpec> all;
   for (auto [i, choice] : llvm::enumerate(kTiles)) {
@@ -50,7 +49,7 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
     spec.precision = op.getWeight().getType().getElementType().isF16() ? "f16" : "bf16";
     spec.name = kernelName("patch_embed_" + spec.precision + "_" + t.name(), spec.key);
     spec.layerKind = "linear";
-    spec.scalars = {{true, 0, 0}, {false, 1, 1}, {false, 0, 2}, {false, 0, 3}};
+    spec.scalars = {{true, 0, 0}, {false, 1, 1}, {false, 0, op.heightAxis()}, {false, 0, op.widthAxis()}};
     spec.operands = args.operands;
     spec.grid[0] = PlanExpr::binary(PlanExpr::Kind::CeilDiv, PlanExpr::symbol(0), PlanExpr(t.rows));
     spec.grid[1] = PlanExpr((columns + t.columns - 1) / t.columns);
@@ -69,8 +68,7 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
 
 void build(GpuBuilder &g, Operation *operation, const KernelSpec &spec, const TargetRow &, ValueRange arguments) {
   auto op = cast<vit::PatchEmbedOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   ValueRange pointers = arguments.drop_front(spec.scalars.size());
   auto pixels = op.getPixels().getType(), weight = op.getWeight().getType();
   LinearKernel kernel;
@@ -79,8 +77,10 @@ void build(GpuBuilder &g, Operation *operation, const KernelSpec &spec, const Ta
   kernel.depth = weight.getDimSize(1);
   kernel.weightStride = args.rowStride[1] * 2;
   kernel.tile = kTiles[spec.variant[0]].tile;
-  kernel.patches = PatchInput{pixels.getDimSize(1), static_cast<int64_t>(op.getPatchHeight()),
-                              static_cast<int64_t>(op.getPatchWidth()), pixels.getElementType(), arguments[2], arguments[3]};
+  // Interleaved channels are one channel of lines that many times as long.
+  int64_t channels = op.channels(), apart = op.getInterleaved() ? channels : 1;
+  kernel.patches = PatchInput{channels / apart, static_cast<int64_t>(op.getPatchHeight()), static_cast<int64_t>(op.getPatchWidth()) * apart,
+                              pixels.getElementType(), arguments[2], g.mul(arguments[3], apart)};
   EpilogueEmitter epilogue(g, op.getEpilogue(), op.getGroup(), epilogueIns(op, args, pointers),
                            epilogueResults(op, args, pointers), kernel.columns, kLinearRun);
   emitLinearMmaSync(g, kernel, arguments[0], arguments[1], pointers[args.ofOperand[0]], pointers[args.ofOperand[1]], epilogue);

@@ -35,8 +35,7 @@ bool supports(Operation *operation, const TargetRow &, std::string &reason) {
 
 std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
   auto op = cast<vit::RopeOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   KernelSpec spec;
   spec.key = std::string(row.name) + " " + keyOf(op, args);
   spec.name = kernelName("rope_" + std::to_string(op.getHeadDim()), spec.key);
@@ -79,8 +78,7 @@ std::pair<Value, Value> sineAndCosine(GpuBuilder &g, Value angle) {
 
 void build(GpuBuilder &g, Operation *operation, const KernelSpec &, const TargetRow &, ValueRange arguments) {
   auto op = cast<vit::RopeOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   ValueRange pointers = arguments.drop_front(1);
   int64_t half = halfOf(op), width = widthOf(op), runsOfHead = half / width, columns = op.getInput().getType().getDimSize(1);
   Value rows = g.trunc32(arguments[0]);

@@ -84,8 +84,7 @@ bool supports(Operation *operation, const TargetRow &, std::string &reason) {
 
 std::vector<KernelSpec> specs(Operation *op, const TargetRow &target) {
   RowOp row(op);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   KernelSpec spec;
   spec.key = std::string(target.name) + " " + keyOf(op, args);
   auto norm = dyn_cast<vit::NormOp>(op);
@@ -253,8 +252,7 @@ void RowBuilder::build(Value rows64) {
 }
 
 void build(GpuBuilder &g, Operation *op, const KernelSpec &, const TargetRow &, ValueRange arguments) {
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   RowBuilder(g, op, args, arguments.drop_front(1)).build(arguments[0]);
 }
 

@@ -65,6 +65,15 @@ Value nvptx::clampedTo(GpuBuilder &g, Value index, Value size) {
   return g.smax(g.smin(index, g.sub(size, g.c32(1))), g.c32(0));
 }
 
+std::pair<Value, Value> nvptx::segmentAt(GpuBuilder &g, vit::PoolOp op, const Arguments &args, ValueRange pointers, Value number) {
+  if (op.getUniform()) {
+    Value start = g.mul(number, *op.getUniform());
+    return {start, g.add(start, *op.getUniform())};
+  }
+  Value table = pointers[args.ofOperand[op.getCuSeqlensMutable().begin()->getOperandNumber()]];
+  return {indexAt(g, table, number), indexAt(g, table, g.add(number, 1))};
+}
+
 Value nvptx::segmentOf(GpuBuilder &g, Value table, Value segments, Value row, int64_t extra) {
   // Bit by bit from the highest that a segment's number can have.
   Value bits = g.sub(g.c32(32), g.intrinsic("llvm.ctlz.i32", g.i32(), {segments, g.create<arith::ConstantOp>(g.b.getBoolAttr(false))}));

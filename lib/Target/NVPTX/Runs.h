@@ -33,6 +33,9 @@ Value indexAt(GpuBuilder &g, Value pointer, Value at);
 /// An index of the caller's (i32) as one below `size`: a wrong one gives a wrong row, never an access out of bounds.
 Value clampedTo(GpuBuilder &g, Value index, Value size);
 
+/// First row and end of segment `number` (i32) of a pooling.
+std::pair<Value, Value> segmentAt(GpuBuilder &g, vit::PoolOp op, const Arguments &args, ValueRange pointers, Value number);
+
 /// The last segment s of `segments` (i32) with table[s] + s * extra <= row: the one that the row lies in.
 Value segmentOf(GpuBuilder &g, Value table, Value segments, Value row, int64_t extra);
 

@@ -27,8 +27,7 @@ bool supports(Operation *op, const TargetRow &, std::string &reason) { return su
 
 std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
   auto op = cast<vit::ScatterRowsOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   KernelSpec spec = runSpec(op, row, args, "scatter_rows");
   spec.layerKind = "gather";
   spec.scalars.push_back({false, op.getSourceMutable().getOperandNumber(), 0});
@@ -141,8 +140,7 @@ void ScatterBuilder::build() {
 
 void build(GpuBuilder &g, Operation *operation, const KernelSpec &spec, const TargetRow &, ValueRange arguments) {
   auto op = cast<vit::ScatterRowsOp>(operation);
-  std::string reason;
-  Arguments args = *argumentsOf(op, reason);
+  Arguments args = argumentsOf(op);
   size_t scalars = spec.scalars.size();
   ScatterBuilder(g, op, args, arguments.take_front(scalars), arguments.drop_front(scalars)).build();
 }

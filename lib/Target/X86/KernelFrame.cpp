@@ -27,7 +27,7 @@ std::optional<DType> x86::storageType(Type element, std::string &numeric) {
     return DType::BF16;
   }
   if (element.isInteger(8)) {
-    numeric = "I8";
+    numeric = element.isUnsignedInteger() ? "" : "I8";
     return DType::U8;
   }
   return std::nullopt;

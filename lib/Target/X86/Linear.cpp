@@ -184,7 +184,7 @@ static std::optional<PatchShape> patchShape(KernelFrame &frame) {
   auto w = cast<RankedTensorType>(embed.getWeight().getType());
   std::string numeric;
   auto activations = storageType(pixel, numeric);
-  if (!activations || *activations == DType::I32 || pixel.isUnsignedInteger()) {
+  if (!activations || *activations == DType::I32) {
     frame.fail("pixels of element type " + typeText(pixel));
     return std::nullopt;
   }
@@ -192,10 +192,12 @@ static std::optional<PatchShape> patchShape(KernelFrame &frame) {
     frame.fail("weights of element type " + typeText(w.getElementType()));
     return std::nullopt;
   }
-  if (cast<RankedTensorType>(embed.getPixels().getType()).isDynamicDim(1)) {
+  if (cast<RankedTensorType>(embed.getPixels().getType()).isDynamicDim(embed.channelAxis())) {
     frame.fail("a dynamic number of channels");
     return std::nullopt;
   }
+  if (pixel.isUnsignedInteger())
+    activations = DType::F32; // bytes of frames are numbers once they are unfolded
   // Pixels are narrowed while they are unfolded where the weight is.
   if (*activations == DType::F32 && w.getElementType().isBF16() && frame.row.has(MicroKernel::DotBF16))
     activations = DType::BF16;
@@ -232,8 +234,8 @@ static void describePatchEmbed(KernelFrame &frame) {
   frame.useEpilogue();
   frame.useResults();
   using Kind = PlanExpr::Kind;
-  PlanExpr down = PlanExpr::binary(Kind::FloorDiv, frame.operandDim(pixels, 2), PlanExpr(int64_t(embed.getPatchHeight())));
-  PlanExpr across = PlanExpr::binary(Kind::FloorDiv, frame.operandDim(pixels, 3), PlanExpr(int64_t(embed.getPatchWidth())));
+  PlanExpr down = PlanExpr::binary(Kind::FloorDiv, frame.operandDim(pixels, embed.heightAxis()), PlanExpr(int64_t(embed.getPatchHeight())));
+  PlanExpr across = PlanExpr::binary(Kind::FloorDiv, frame.operandDim(pixels, embed.widthAxis()), PlanExpr(int64_t(embed.getPatchWidth())));
   PlanExpr rows = PlanExpr::binary(Kind::Mul, frame.operandDim(pixels, 0), PlanExpr::binary(Kind::Mul, down, across));
   frame.finish(linearPrefix("patch_embed", shape->micro, w.getDimSize(0), w.getDimSize(1)), "linear",
                precisionOf(shape->micro),
@@ -244,11 +246,14 @@ static void buildPatchEmbed(KernelFrame &frame, LaneBuilder &b) {
   auto embed = cast<vit::PatchEmbedOp>(frame.op);
   PatchShape shape = *patchShape(frame);
   auto w = cast<RankedTensorType>(embed.getWeight().getType());
-  int64_t channels = cast<RankedTensorType>(embed.getPixels().getType()).getDimSize(1);
-  int64_t ph = embed.getPatchHeight(), pw = embed.getPatchWidth();
+  // Interleaved channels are one channel of lines that many times as long.
+  int64_t channels = embed.getInterleaved() ? 1 : embed.channels(), apart = embed.getInterleaved() ? embed.channels() : 1;
+  int64_t ph = embed.getPatchHeight(), pw = embed.getPatchWidth() * apart;
+  bool bytes = getElementTypeOrSelf(embed.getPixels().getType()).isUnsignedInteger();
   unsigned index = embed.getPixelsMutable().getOperandNumber();
   Value pixels = frame.operand(index), panels = frame.operand(embed.getWeightMutable().getOperandNumber());
-  Value height = frame.dimValue(b, false, index, 2), width = frame.dimValue(b, false, index, 3);
+  Value height = frame.dimValue(b, false, index, embed.heightAxis());
+  Value width = b.mulIndex(frame.dimValue(b, false, index, embed.widthAxis()), apart);
   Value down = b.divIndex(height, ph), across = b.divIndex(width, pw);
   Value patches = arith::MulIOp::create(b, down, across);
   Value rows = arith::MulIOp::create(b, frame.dimValue(b, false, index, 0), patches);
@@ -275,6 +280,8 @@ static void buildPatchEmbed(KernelFrame &frame, LaneBuilder &b) {
           Value to = b.mulIndex(b.addIndex(b.mulIndex(channel, ph), y), pw);
           b.forColumns(pw, [&](Value x, unsigned valid) {
             Value part = b.load(pixels, b.addIndex(from, x), valid);
+            if (bytes) // which are read as codes plus 128
+              part = b.add(part, b.splat(128.0f));
             // Whole vectors: what lies beyond is written again, or is padding.
             b.store(part, unfolded, {local, b.addIndex(to, x)}, b.lanes);
           });

@@ -21,6 +21,7 @@ def add_arguments(parser):
     parser.add_argument("--auto-report", metavar="FILE", help="with --precision=auto: write what was measured as JSON, and a plot beside it")
     parser.add_argument("--fp8-sums", choices=("f32", "f16"), default="f32",
                         help="f16: weights of small FP8 codes, whose products GPUs sum in f16 for a while (twice the rate on GeForce)")
+    parser.add_argument("--frames", choices=("hwc", "chw"), help="entries take images as bytes, and preprocess.json's normalisation goes into the model")
     parser.add_argument("--residual", choices=RESIDUALS, default="auto", help="type of the residual stream on GPUs (auto: 16 bits unless the precision is f32)")
     parser.add_argument("--tune", metavar="CHIP", help="the GPU that tiles are chosen for, such as L4")
     parser.add_argument("--activations", choices=ACTIVATIONS, default="auto",
@@ -42,5 +43,5 @@ def run(options):
                               calibration_images=options.calibrate_images, max_batch=options.max_batch, prune_gates=options.vit_prune_gates,
                               tolerance=options.tolerance, share_low_rank=options.share_low_rank, report=options.report, activations=options.activations,
                               skip_zeros=options.skip_zeros, max_drop=options.max_drop, auto_report=options.auto_report,
-                              fp8_sums=options.fp8_sums, residual=options.residual, tune=options.tune)
+                              fp8_sums=options.fp8_sums, residual=options.residual, frames=options.frames, tune=options.tune)
     print(f"{compile_model(options.model, options.calibrate, options.output, settings, options.ranges)}: {options.precision}")

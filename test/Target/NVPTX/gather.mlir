@@ -10,9 +10,12 @@ func.func @tokens(%p: tensor<?x96xf16>, %cls: tensor<1x96xf16>, %cu: tensor<?xi3
   return
 }
 
-// CHECK-LABEL: gpu.func @pool_
+// Threads share the tokens, four rows at a time each; their sums meet in shared memory.
+// CHECK-LABEL: gpu.func @pool_mean_
 // CHECK-NOT: "llvm.ctlz.i32"
 // CHECK: scf.for
+// CHECK-COUNT-4: llvm.load %{{.*}} {alignment = 16 : i64} : !llvm.ptr<1> -> vector<8xf16>
+// CHECK: nvvm.barrier0
 // CHECK: arith.divf
 func.func @mean(%x: tensor<?x96xf16>, %cu: tensor<?xi32>) {
   %r = vit.pool mean 0 %x cu_seqlens(%cu : tensor<?xi32>) layers ["p"] : tensor<?x96xf16> -> tensor<?x96xf16>

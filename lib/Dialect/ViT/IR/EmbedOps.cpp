@@ -22,29 +22,29 @@ LogicalResult PatchEmbedOp::verify() {
   // patch_embed_c2
   if (ph < 1 || pw < 1)
     return emitOpError() << "expected a patch of at least 1 x 1, found " << ph << " x " << pw;
-  for (auto [size, patch] : {std::pair(pixels[2], ph), std::pair(pixels[3], pw)})
+  for (auto [size, patch] : {std::pair(pixels[heightAxis()], ph), std::pair(pixels[widthAxis()], pw)})
     if (!ShapedType::isDynamic(size) && size % patch)
       return emitOpError() << "expected a patch that divides the image, found " << ph << " x " << pw << " of "
                            << getPixels().getType();
   // patch_embed_c3
-  if (ShapedType::isDynamic(weight[0]) || ShapedType::isDynamic(weight[1]) || ShapedType::isDynamic(pixels[1]))
+  if (ShapedType::isDynamic(weight[0]) || ShapedType::isDynamic(weight[1]) || ShapedType::isDynamic(channels()))
     return emitOpError("expected a static weight and a static number of channels");
   int64_t size;
-  if (llvm::MulOverflow(ph, pw, size) || llvm::MulOverflow(size, pixels[1], size) || weight[1] != size)
-    return emitOpError() << "expected a weight of " << pixels[1] << " * " << ph << " * " << pw << " columns, found "
+  if (llvm::MulOverflow(ph, pw, size) || llvm::MulOverflow(size, channels(), size) || weight[1] != size)
+    return emitOpError() << "expected a weight of " << channels() << " * " << ph << " * " << pw << " columns, found "
                          << getWeight().getType();
   // patch_embed_c4
   int64_t rows = ShapedType::kDynamic;
   if (!ShapedType::isDynamicShape(pixels))
-    rows = pixels[0] * (pixels[2] / ph) * (pixels[3] / pw);
+    rows = pixels[0] * (pixels[heightAxis()] / ph) * (pixels[widthAxis()] / pw);
   return verifyEpilogue(*this, rows, false); // patch_embed_c5
 }
 
 LogicalResult PatchEmbedOp::reifyResultShapes(OpBuilder &builder, ReifiedRankedShapedTypeDims &shapes) {
   auto size = [&](int64_t axis) { return tensor::getMixedSize(builder, getLoc(), getPixels(), axis); };
   AffineExpr d = getAffineDimExpr(0, getContext());
-  OpFoldResult down = sizeExpr(builder, getLoc(), d.floorDiv(getPatchHeight()), {size(2)});
-  OpFoldResult across = sizeExpr(builder, getLoc(), d.floorDiv(getPatchWidth()), {size(3)});
+  OpFoldResult down = sizeExpr(builder, getLoc(), d.floorDiv(getPatchHeight()), {size(heightAxis())});
+  OpFoldResult across = sizeExpr(builder, getLoc(), d.floorDiv(getPatchWidth()), {size(widthAxis())});
   OpFoldResult rows = sizeProduct(builder, getLoc(), sizeProduct(builder, getLoc(), size(0), down), across);
   return reifyRows(builder, *this, rows, shapes);
 }

@@ -12,7 +12,8 @@ using namespace vitrify::vit::reference;
 FailureOr<RefTensor> reference::accumulate(PatchEmbedOp op, const Environment &values) {
   const RefTensor &x = values[op.getPixels()], &w = values[op.getWeight()];
   int64_t ph = op.getPatchHeight(), pw = op.getPatchWidth();
-  int64_t images = x.shape[0], channels = x.shape[1], height = x.shape[2], width = x.shape[3];
+  int64_t images = x.shape[0], channels = op.channels(), height = x.shape[op.heightAxis()], width = x.shape[op.widthAxis()];
+  bool interleaved = op.getInterleaved();
   if (height % ph || width % pw)
     return op.emitOpError() << "the patch " << ph << " x " << pw << " does not divide the image " << height << " x " << width;
   int64_t down = height / ph, across = width / pw, columns = w.shape[0];
@@ -25,8 +26,10 @@ FailureOr<RefTensor> reference::accumulate(PatchEmbedOp op, const Environment &v
       for (int64_t c = 0; c < channels; ++c)
         for (int64_t y = 0; y < ph; ++y)
           for (int64_t z = 0; z < pw; ++z)
-            sum += pixel(((b * channels + c) * height + i * ph + y) * width + j * pw + z) *
-                   w.floats[((n * channels + c) * ph + y) * pw + z];
+            sum += interleaved ? pixel(((b * height + i * ph + y) * width + j * pw + z) * channels + c) *
+                                     w.floats[((n * ph + y) * pw + z) * channels + c]
+                               : pixel(((b * channels + c) * height + i * ph + y) * width + j * pw + z) *
+                                     w.floats[((n * channels + c) * ph + y) * pw + z];
       acc.floats[row * columns + n] = static_cast<float>(sum);
     }
   });

@@ -127,7 +127,10 @@ void AssignPrecisionPass::assign(LayerOpInterface op, PrecisionKind asked, Preci
     return;
   }
   // A matrix op with narrow operands was decided on when the module was first optimised.
-  if (matrix && llvm::any_of(op->getOperands().take_front(2), [](Value v) { return !getElementTypeOrSelf(v).isF32(); }))
+  auto isNarrow = [&](Value v) {
+    return !getElementTypeOrSelf(v).isF32() && !getElementTypeOrSelf(v).isUnsignedInteger(); // bytes of frames say nothing
+  };
+  if (matrix && llvm::any_of(op->getOperands().take_front(2), isNarrow))
     return;
   // So was a linear of a checkpoint's own codes.
   if (auto linear = dyn_cast<LinearOp>(op.getOperation()); linear && linear.getWeight().getDefiningOp<DequantizeOp>())

@@ -18,6 +18,24 @@ func.func @f(%x: tensor<?x3x27x28xf32>, %w: tensor<8x147xf32>) {
 
 // -----
 
+// patch_embed_c2: interleaved, a patch that does not divide the width
+func.func @f(%x: tensor<?x28x27x3xf32>, %w: tensor<8x147xf32>) {
+  // expected-error @+1 {{expected a patch that divides the image, found 7 x 7 of 'tensor<?x28x27x3xf32>'}}
+  %r = vit.patch_embed %x, %w patch 7 x 7 interleaved layers ["p"] : tensor<?x28x27x3xf32>, tensor<8x147xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
+// patch_embed_c3: interleaved, channels where they are not
+func.func @f(%x: tensor<?x3x28x28xf32>, %w: tensor<8x147xf32>) {
+  // expected-error @+1 {{expected a patch that divides the image, found 7 x 7 of 'tensor<?x3x28x28xf32>'}}
+  %r = vit.patch_embed %x, %w patch 7 x 7 interleaved layers ["p"] : tensor<?x3x28x28xf32>, tensor<8x147xf32> -> tensor<?x8xf32>
+  return
+}
+
+// -----
+
 // patch_embed_c2: an empty patch
 func.func @f(%x: tensor<?x3x28x28xf32>, %w: tensor<8x147xf32>) {
   // expected-error @+1 {{expected a patch of at least 1 x 1, found 0 x 7}}

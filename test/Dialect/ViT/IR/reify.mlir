@@ -26,6 +26,18 @@ func.func @patch_embed(%x: tensor<?x3x?x?xf32>, %w: tensor<96x768xf32>) -> index
   return %d : index
 }
 
+// CHECK-LABEL: func.func @patch_embed_interleaved
+// CHECK-DAG: %[[B:.*]] = tensor.dim %arg0, %c0
+// CHECK-DAG: %[[H:.*]] = tensor.dim %arg0, %c1
+// CHECK-DAG: %[[W:.*]] = tensor.dim %arg0, %c2
+// CHECK: arith.muli
+func.func @patch_embed_interleaved(%x: tensor<?x?x?x3xui8>, %w: tensor<96x768xf32>) -> index {
+  %c0 = arith.constant 0 : index
+  %0 = vit.patch_embed %x, %w patch 16 x 16 interleaved layers ["p"] : tensor<?x?x?x3xui8>, tensor<96x768xf32> -> tensor<?x96xf32>
+  %d = tensor.dim %0, %c0 : tensor<?x96xf32>
+  return %d : index
+}
+
 // Only the images are unknown: 196 patches of each.
 // CHECK-LABEL: func.func @patch_embed_images
 // CHECK: %[[B:.*]] = tensor.dim %arg0, %c0

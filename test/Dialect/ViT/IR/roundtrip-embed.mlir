@@ -3,13 +3,15 @@
 // RUN: vitrify-opt %s --emit-bytecode | vitrify-opt | diff %t.mlir -
 
 // CHECK-LABEL: func.func @patch_embed
-func.func @patch_embed(%x: tensor<?x3x224x224xf32>, %u: tensor<?x3x?x?xi8>, %f: tensor<?x3x?x?xui8>, %w: tensor<96x768xf32>, %b: tensor<96xf32>) {
+func.func @patch_embed(%x: tensor<?x3x224x224xf32>, %u: tensor<?x3x?x?xi8>, %f: tensor<?x3x?x?xui8>, %v: tensor<?x?x?x3xui8>, %w: tensor<96x768xf32>, %b: tensor<96xf32>) {
   // The accumulator itself, and with a bias; whole images and sizes that are not known.
   // CHECK: %{{.*}} = vit.patch_embed %{{.*}}, %{{.*}} patch 16 x 16 layers ["p"] : tensor<?x3x224x224xf32>, tensor<96x768xf32> -> tensor<?x96xf32>
   %0 = vit.patch_embed %x, %w patch 16 x 16 layers ["p"] : tensor<?x3x224x224xf32>, tensor<96x768xf32> -> tensor<?x96xf32>
   // An image's bytes as they are.
   // CHECK: vit.patch_embed %{{.*}} : tensor<?x3x?x?xui8>, tensor<96x768xf32> -> tensor<?x96xf32>
   %frames = vit.patch_embed %f, %w patch 16 x 16 layers ["p"] : tensor<?x3x?x?xui8>, tensor<96x768xf32> -> tensor<?x96xf32>
+  // CHECK: vit.patch_embed %{{.*}}, %{{.*}} patch 16 x 16 interleaved layers ["p"] : tensor<?x?x?x3xui8>, tensor<96x768xf32> -> tensor<?x96xf32>
+  %hwc = vit.patch_embed %v, %w patch 16 x 16 interleaved layers ["p"] : tensor<?x?x?x3xui8>, tensor<96x768xf32> -> tensor<?x96xf32>
   // CHECK: vit.patch_embed %{{.*}}, %{{.*}} patch 16 x 16 layers ["p", "p.act"] : tensor<?x3x?x?xi8>, tensor<96x768xf32> -> tensor<?x96xbf16> epilogue(%{{.*}} [(d0, d1) -> (d1)] : tensor<96xf32>) group 1 {
   // CHECK: vit.convert %{{.*}} : f32 to bf16
   // CHECK: vit.yield %{{.*}} : bf16

@@ -11,10 +11,14 @@ def ViT_PatchEmbedOp : ViT_EpilogueOp<"patch_embed"> {
   let description = [{
     Formula: `acc[(b * nh + i) * nw + j, n] = sum over c, y, x of pixels[b, c, i * ph + y, j * pw + x] *
     weight[n, (c * ph + y) * pw + x]`, then the epilogue. Rows are images x patches in row-major order.
-    Pixels of ui8 are an image's bytes as they are: 1 / (255 std) belongs into the weight, and what the mean adds into the bias.
+    `interleaved`: the channels of a pixel lie side by side, as cameras and decoders give frames: `acc[.., n] = sum over y, x, c
+    of pixels[b, i * ph + y, j * pw + x, c] * weight[n, (y * pw + x) * C + c]`.
+    Pixels of ui8 are an image's bytes as they are: 1 / (255 std) belongs into the weight, and what the mean adds into the bias
+    (see vit-fold-normalisation).
     Source: Dosovitskiy et al., An Image is Worth 16x16 Words, 2020, section 3.1.
 
-    Constraints: (patch_embed_c1) pixels have rank 4, [B, C, H, W]; (patch_embed_c2) the patch divides H and W where
+    Constraints: (patch_embed_c1) pixels have rank 4, [B, C, H, W] or interleaved
+    [B, H, W, C]; (patch_embed_c2) the patch divides H and W where
     they are static; (patch_embed_c3) the weight is [D, C * ph * pw]; (patch_embed_c4) the result is
     [B * H/ph * W/pw, D] where static; (patch_embed_c5) the epilogue fits the accumulator (see the constraints of
     epilogues at `vit.linear`).
@@ -31,14 +35,21 @@ def ViT_PatchEmbedOp : ViT_EpilogueOp<"patch_embed"> {
     ```
   }];
   let arguments = (ins 4DTensorOf<[F32, F16, BF16, I8, UI8]>:$pixels, ViT_Rows:$weight,
-      I64Attr:$patch_height, I64Attr:$patch_width, StrArrayAttr:$layers,
+      I64Attr:$patch_height, I64Attr:$patch_width, UnitAttr:$interleaved, StrArrayAttr:$layers,
       Variadic<ViT_AnyTensor>:$epilogue_ins, AffineMapArrayAttr:$maps, I64Attr:$group);
   let results = (outs Variadic<ViT_AnyTensor>:$results);
   let regions = (region AnyRegion:$epilogue);
   let assemblyFormat = [{
-    $pixels `,` $weight `patch` $patch_height `x` $patch_width `layers` $layers attr-dict
+    $pixels `,` $weight `patch` $patch_height `x` $patch_width (`interleaved` $interleaved^)? `layers` $layers attr-dict
     `:` type($pixels) `,` type($weight) `->` type($results)
     custom<Epilogue>($epilogue_ins, type($epilogue_ins), $maps, $group, $epilogue)
+  }];
+  let extraClassDeclaration = [{
+    /// Which dimensions of the pixels are height, width and channels.
+    unsigned heightAxis() { return getInterleaved() ? 1 : 2; }
+    unsigned widthAxis() { return getInterleaved() ? 2 : 3; }
+    unsigned channelAxis() { return getInterleaved() ? 3 : 1; }
+    int64_t channels() { return getPixels().getType().getDimSize(channelAxis()); }
   }];
 }
 

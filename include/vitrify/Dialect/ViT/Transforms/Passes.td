@@ -97,6 +97,34 @@ def FuseQKV : Pass<"vit-fuse-qkv", "::mlir::ModuleOp"> {
   let dependentDialects = ["::mlir::tensor::TensorDialect"];
 }
 
+def FoldNormalisation : Pass<"vit-fold-normalisation", "::mlir::ModuleOp"> {
+  let summary = "entries take frames of bytes: rescaling, mean and deviation go into the patch embedding";
+  let description = [{
+    An f32 argument that a patch embedding alone reads becomes ui8, an image's bytes as they are. With
+    `x = (byte * rescale - mean) / std` by channel, the weight's columns are multiplied by rescale / std, and what
+    - mean / std adds for each output is one operand of the epilogue; both are recipes. With `interleaved` the argument becomes
+    [B, H, W, C], and the weight's columns are put in that order. `dims` of arguments follow.
+
+    `%p = patch_embed %pixels, %w` of tensor<?x3x224x224xf32> becomes, interleaved,
+    ```mlir
+    %p = vit.patch_embed %pixels, %w.frames patch 16 x 16 interleaved ... : tensor<?x224x224x3xui8>, ...
+      epilogue(%shift [(m, n) -> (n)] : tensor<768xf32>) group 1 {
+    ^bb0(%acc: f32, %s: f32):
+      %r = arith.addf %acc, %s : f32
+      vit.yield %r : f32
+    }
+    ```
+  }];
+  let options = [
+    Option<"rescale", "rescale", "double", "1.0 / 255", "factor of a byte">,
+    ListOption<"mean", "mean", "double", "by channel; none: nothing is subtracted">,
+    ListOption<"deviation", "std", "double", "by channel, as many as means">,
+    Option<"interleaved", "interleaved", "bool", "false", "frames are [B, H, W, C]">
+  ];
+  let statistics = [Statistic<"folded", "inputs-folded", "inputs that became frames of bytes">];
+  let dependentDialects = ["::mlir::arith::ArithDialect"];
+}
+
 def FuseGLU : Pass<"vit-fuse-glu", "::mlir::ModuleOp"> {
   let summary = "the two linears of a gated linear unit become one that computes the unit in its epilogue";
   let description = [{
