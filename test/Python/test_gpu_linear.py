@@ -159,18 +159,55 @@ def gelu_case(m, n, k):
                          lambda acc, s, b, i: [gelu(acc * s + b) * i[0]], absolute=1.6e-4 * 20)
 
 
-@pytest.mark.parametrize("amax", [0.3, 1.0, 8.0])
-def test_gelu_of_all_f16_inputs(amax):
-    """GELU as fc1 has it is within a quarter of the step of E4M3's codes at any input, and NaN stays NaN."""
+def number(value, reciprocal=False):
+    """A weight of one number that its recipe says, or its reciprocal."""
+    literal = f"vit.literal dense<{float(np.float32(value))!r}> : tensor<1xf32>"
+    if not reciprocal:
+        return Weight(np.array([value], F32), f"vit.weight @NAME : tensor<1xf32> {{\n  %0 = {literal}\n  vit.yield %0 : tensor<1xf32>\n}}\n")
+    return Weight(np.array([1 / np.float32(value)], F32),
+                  f"vit.weight @NAME.scale : tensor<1xf32> {{\n  %0 = {literal}\n  vit.yield %0 : tensor<1xf32>\n}}\n"
+                  "vit.weight @NAME : tensor<1xf32> {\n  %0 = vit.get @NAME.scale : tensor<1xf32>\n  %1 = vit.recip %0 : tensor<1xf32> -> tensor<1xf32>\n"
+                  "  vit.yield %1 : tensor<1xf32>\n}\n")
+
+
+@pytest.mark.parametrize("amax, short", [(0.3, False), (1.0, False), (1.9, False), (1.96, True), (8.0, True), (1e4, True), (1e6, False)])
+def test_gelu_of_all_f16_inputs(amax, short):
+    """GELU as fc1 has it is within a quarter of the step of E4M3's codes at any input, and NaN stays NaN, by a short form where the scale allows it."""
     bits = np.arange(65536, dtype=np.uint16).view(F16)
     inputs = bits[np.isfinite(bits)].astype(F32)
     n, k = len(inputs), 32
-    inverse = np.float32(448 / amax)
-    case = gelu_case(1, n, k)
-    case.operands |= {"x": np.zeros((1, k), E4M3), "w": Weight(np.zeros((n, k), E4M3)), "b": Weight(inputs), "i": Weight(np.array([inverse]))}
-    expected = (gelu(f64(inputs)) * inverse)[None]
-    case.results = [Result(expected, np.full((1, n), 0.25) + 1e-6 * np.abs(expected), E4M3)]
-    check([with_tile(case, 16, 256, 64, 3, 1, 4, 0, 1)])
+    for scale in (Weight(np.array([448 / amax], F32)), number(amax / 448, reciprocal=True), number(448 / amax)):
+        case = gelu_case(1, n, k)
+        case.operands |= {"x": np.zeros((1, k), E4M3), "w": Weight(np.zeros((n, k), E4M3)), "b": Weight(inputs), "i": scale}
+        expected = (gelu(f64(inputs)) * f64(scale)[0])[None]
+        case.results = [Result(expected, np.full((1, n), 0.25) + 1e-6 * np.abs(expected), E4M3)]
+        case = with_tile(case, 16, 256, 64, 3, 1, 4, 0, 1)
+        check([case])
+        assert ("fma.rn.sat" in Kernels([case]).ptx) == (short and bool(scale.recipe))
+
+
+def test_gelu_in_its_short_form():
+    """Whole tiles, tails of columns, swapped operands, K in parts, without a bias; and where the product is not of one number, the long form."""
+    def short(m, n, k, tile=None, bias=True):
+        case = gelu_case(m, n, k)
+        case.operands["i"] = number(0.05, reciprocal=True)
+        if not bias:
+            case.op = case.op.replace("math.fma %acc, %s_, %b_", "arith.mulf %acc, %s_").replace(", %b_: f32", "")
+            case.op = case.op.replace(", %b [(m, n) -> (n)] : tensor<64xf32>", "")
+            del case.operands["b"]
+            x, w = case.operands["x"], case.operands["w"].array
+            case.results = [Result(gelu(0.7 * (f64(x) @ f64(w).T)) * 20, sum_bound(x, w) * 0.7 * 1.2 * 20 + 0.25, E4M3)]
+        else:
+            case.results[0].bound += 0.25
+        return with_tile(case, *tile) if tile else case
+
+    cases = [short(33, 72, 64), short(3, 41, 96), short(45, 136, 400, (40, 128, 64, 3, 1, 2, 1, 1)), short(20, 72, 800, (48, 96, 64, 3, 1, 3, 0, 3)),
+             short(5, 64, 64, bias=False)]
+    check(cases)
+    assert Kernels(cases).ptx.count("fma.rn.sat") >= 4 * 8
+    other = gelu_case(5, 64, 64)
+    other.operands["s"], other.operands["i"] = Weight(np.full(64, 0.7, F32)), Weight(np.array([20.0], F32))
+    assert "fma.rn.sat" not in Kernels([other]).ptx
 
 
 def residual_case(m, n, k):

@@ -129,7 +129,14 @@ EpilogueCost nvptx::epilogueCost(vit::EpilogueOpInterface op, TypeRange results)
   }
   if (op.getEpilogue().empty())
     return cost;
+  std::optional<ScaledGelu> gelu = findScaledGelu(op);
   for (Operation &inner : op.getEpilogue().front().without_terminator()) {
+    if (gelu && &inner == gelu->product)
+      continue;
+    if (gelu && &inner == gelu->act.getOperation()) {
+      cost.instructions += 7;
+      continue;
+    }
     if (auto act = dyn_cast<vit::ActOp>(inner)) {
       bool special = act.getKind() != vit::ActKind::Relu && act.getKind() != vit::ActKind::GeluErf;
       cost.mufu += !special ? 0 : act.getKind() == vit::ActKind::Tanh || act.getKind() == vit::ActKind::GeluTanh ? 1 : 2;
@@ -144,7 +151,10 @@ EpilogueCost nvptx::epilogueCost(vit::EpilogueOpInterface op, TypeRange results)
 EpilogueEmitter::EpilogueEmitter(GpuBuilder &g, Region &region, uint64_t group, SmallVector<EpilogueOperand> ins,
                                  SmallVector<EpilogueOperand> results, int64_t columns, unsigned width)
     : g(g), region(region), group(group), ins(std::move(ins)), results(std::move(results)), columns(columns),
-      width(width), wholeRuns(columns % width == 0) {}
+      width(width), wholeRuns(columns % width == 0) {
+  if (auto op = dyn_cast_or_null<vit::EpilogueOpInterface>(region.getParentOp()); op && !region.empty())
+    gelu = findScaledGelu(op);
+}
 
 SmallVector<Value> EpilogueEmitter::loadRun(const EpilogueOperand &in, Value m, Value n) {
   // Past the last column nothing is stored; loads stay inside the operand.
@@ -204,6 +214,20 @@ void EpilogueEmitter::beginColumns(Value n) {
   columnIns.clear();
   for (const EpilogueOperand &in : ins)
     columnIns.push_back(classify(in.map).usesRow ? SmallVector<Value>() : loadRun(in, Value(), n));
+  if (!gelu)
+    return;
+  Value scale = columnIns[gelu->scale][0];
+  if (coefficientsIn != g.b.getInsertionBlock()) {
+    geluCoefficients = scaledGeluCoefficients(g, scale);
+    coefficientsIn = g.b.getInsertionBlock();
+  }
+  geluFactor.clear();
+  geluBias.clear();
+  for (Value v : columnIns[gelu->factor])
+    geluFactor.push_back(g.fmul(v, scale));
+  if (gelu->bias)
+    for (Value v : columnIns[*gelu->bias])
+      geluBias.push_back(g.fmul(v, scale));
 }
 
 SmallVector<Value> EpilogueEmitter::evaluate(ArrayRef<Value> accumulators, ArrayRef<SmallVector<Value>> inValues) {
@@ -226,6 +250,20 @@ SmallVector<Value> EpilogueEmitter::evaluate(ArrayRef<Value> accumulators, Array
       map.map(arg, argument(values, arg));
     }
     for (Operation &op : body.without_terminator()) {
+      if (gelu && &op == gelu->affine) {
+        Value scaled = geluBias.empty() ? g.fmul(accumulators[first], geluFactor[first])
+                                        : g.fma(accumulators[first], geluFactor[first], geluBias[first]);
+        map.map(op.getResult(0), scaled);
+        continue;
+      }
+      if (gelu && &op == gelu->act.getOperation()) {
+        map.map(op.getResult(0), emitScaledGelu(g, map.lookup(gelu->act.getInput()), geluCoefficients));
+        continue;
+      }
+      if (gelu && &op == gelu->product) {
+        map.map(op.getResult(0), map.lookup(gelu->act.getResult()));
+        continue;
+      }
       if (auto act = dyn_cast<vit::ActOp>(op)) {
         Value in = map.lookup(act.getInput());
         bool narrow = act.getKind() == vit::ActKind::GeluErf && becomesE4M3(act.getResult());
@@ -281,9 +319,10 @@ void EpilogueEmitter::storeRun(const EpilogueOperand &out, Value m, ArrayRef<Val
     SmallVector<Value> words;
     if (fp8) {
       for (int64_t i = 0; i < count; i += 4) {
-        Value low = g.create<arith::ExtUIOp>(g.i32(), g.toE4M3x2(values[i], values[i + 1]));
-        Value high = g.create<arith::ExtUIOp>(g.i32(), g.toE4M3x2(values[i + 2], values[i + 3]));
-        words.push_back(g.ori(low, g.shl(high, 16)));
+        Value pairs = g.create<vector::FromElementsOp>(
+            VectorType::get(2, g.i16()),
+            ValueRange{g.toE4M3x2(values[i], values[i + 1]), g.toE4M3x2(values[i + 2], values[i + 3])});
+        words.push_back(g.create<LLVM::BitcastOp>(g.i32(), pairs));
       }
     } else if (bf16 || f16) {
       for (int64_t i = 0; i < count; i += 2)

@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 #pragma once
 
+#include "EpilogueGelu.h"
 #include "GpuBuilder.h"
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 
@@ -59,6 +60,9 @@ private:
   unsigned width;
   bool wholeRuns; ///< N is a multiple of `width`: a run is inside or outside as a whole
   Value firstColumn;
+  std::optional<ScaledGelu> gelu;              ///< of the region, in its short form
+  llvm::SmallVector<Value> geluCoefficients, geluFactor, geluBias; ///< the latter two for this run, times the scale
+  mlir::Block *coefficientsIn = nullptr;       ///< where they were computed: good for what comes later there
   llvm::SmallVector<llvm::SmallVector<Value>> columnIns; ///< by operand: its values for this run, empty when they depend on m
 };
 

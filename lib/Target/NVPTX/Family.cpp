@@ -4,6 +4,8 @@
 //===----------------------------------------------------------------------===//
 #include "Family.h"
 
+#include "EpilogueGelu.h"
+
 #include "vitrify/Support/ContentHash.h"
 
 #include "llvm/Support/raw_ostream.h"
@@ -117,6 +119,9 @@ std::string nvptx::keyOf(Operation *op, const Arguments &arguments) {
   for (NamedAttribute attribute : op->getAttrDictionary())
     if (attribute.getName() != "layers" && !attribute.getName().getValue().starts_with("vit."))
       os << attribute.getName().getValue() << "=" << attribute.getValue() << ' ';
+  // What a kernel makes of the numbers that recipes give.
+  if (auto epilogue = dyn_cast<vit::EpilogueOpInterface>(op); epilogue && findScaledGelu(epilogue))
+    os << "short gelu ";
   // Values of the region are numbered in order: names and positions in the function do not matter.
   DenseMap<Value, unsigned> number;
   for (Region &region : op->getRegions()) {

@@ -4,6 +4,8 @@
 //===----------------------------------------------------------------------===//
 #include "LinearSums.h"
 
+#include "EpilogueGelu.h"
+
 #include "vitrify/Support/Float8.h"
 
 #include "llvm/ADT/TypeSwitch.h"
@@ -19,28 +21,16 @@ namespace {
 constexpr double kLargestCode = 448, kLargestF16 = 65504;
 constexpr int64_t kStageBytes = 128, kStepBytes = 32; // of K: the longest stage, and one mma.sync
 
-/// What a value of a recipe is, looked up through other weights.
-Value definitionOf(Value value) {
-  while (auto get = value.getDefiningOp<vit::GetOp>()) {
-    auto weight = SymbolTable::lookupNearestSymbolFrom<vit::WeightOp>(get->getParentOfType<vit::WeightOp>() ?: get.getOperation(),
-                                                                      get.getNameAttr());
-    if (!weight)
-      return value;
-    value = weight.getBody().front().getTerminator()->getOperand(0);
-  }
-  return value;
-}
-
 /// Largest magnitude of the codes that a recipe yields.
 double boundOf(Value codes) {
-  Value value = definitionOf(codes);
+  Value value = weightDefinition(codes);
   Operation *op = value.getDefiningOp();
   if (!op)
     return kLargestCode;
   return llvm::TypeSwitch<Operation *, double>(op)
       .Case<vit::RoundOp>([](auto round) {
-        auto amax = definitionOf(round.getScale()).template getDefiningOp<vit::AmaxOp>();
-        if (!amax || round.getBlock() || definitionOf(amax.getInput()) != definitionOf(round.getInput()))
+        auto amax = weightDefinition(round.getScale()).template getDefiningOp<vit::AmaxOp>();
+        if (!amax || round.getBlock() || weightDefinition(amax.getInput()) != weightDefinition(round.getInput()))
           return kLargestCode;
         // |x| / scale is at most the divisor, but for the rounding of the quotient; a divisor that is a code stays one.
         double divisor = amax.getDivisor().convertToDouble();
