@@ -156,6 +156,27 @@ EpilogueEmitter::EpilogueEmitter(GpuBuilder &g, Region &region, uint64_t group, 
     gelu = findScaledGelu(op);
 }
 
+/// Whether a run of the operand is whole vectors, wherever it starts.
+bool EpilogueEmitter::hasVectors(const EpilogueOperand &in) const {
+  MapShape shape = classify(in.map);
+  unsigned bytes = bytesOf(in.element);
+  int64_t vectorBytes = std::min<int64_t>(16, width * bytes);
+  return shape.usesColumn && shape.columnDivisor == 1 && wholeRuns && (!shape.usesRow || in.rowStride * bytes % vectorBytes == 0);
+}
+
+SmallVector<Value> EpilogueEmitter::loadVectors(const EpilogueOperand &in, Value m, Value n) {
+  unsigned bytes = bytesOf(in.element), vectorBytes = std::min<int64_t>(16, width * bytes), lanes = vectorBytes / bytes;
+  Value element = g.zext64(g.smin(n, g.c32(columns - width)));
+  if (classify(in.map).usesRow)
+    element = g.add(g.mul(g.zext64(m), in.rowStride), element);
+  Value base = g.gep(in.pointer, g.mul(element, bytes));
+  auto type = VectorType::get(lanes, storageType(g, in.element));
+  SmallVector<Value> vectors;
+  for (unsigned v = 0; v < width; v += lanes)
+    vectors.push_back(g.load(type, g.gep(base, v * bytes), vectorBytes));
+  return vectors;
+}
+
 SmallVector<Value> EpilogueEmitter::loadRun(const EpilogueOperand &in, Value m, Value n) {
   // Past the last column nothing is stored; loads stay inside the operand.
   Value firstColumn = wholeRuns ? g.smin(n, g.c32(columns - width)) : n;
@@ -191,15 +212,9 @@ SmallVector<Value> EpilogueEmitter::loadRun(const EpilogueOperand &in, Value m, 
     }
     return values;
   }
-  int64_t runBytes = width * bytes;
-  unsigned vectorBytes = std::min<int64_t>(16, runBytes);
-  bool vectors = wholeRuns && (!row || in.rowStride * bytes % vectorBytes == 0);
-  if (vectors) {
-    Value base = pointerAt(firstColumn);
-    unsigned lanes = vectorBytes / bytes;
-    auto type = VectorType::get(lanes, storageType(g, in.element));
-    for (unsigned v = 0; v < width; v += lanes)
-      widenAll(g, g.load(type, g.gep(base, v * bytes), vectorBytes), in.element, lanes, values);
+  if (hasVectors(in)) {
+    for (Value v : loadVectors(in, m, n))
+      widenAll(g, v, in.element, cast<VectorType>(v.getType()).getNumElements(), values);
     return values;
   }
   for (unsigned i = 0; i < width; ++i) {
@@ -384,6 +399,50 @@ void EpilogueEmitter::emitRow(Value m, ArrayRef<Value> accumulators) {
   for (auto [in, cached] : llvm::zip_equal(ins, columnIns))
     values.push_back(cached.empty() ? loadRun(in, m, firstColumn) : cached);
   SmallVector<Value> flat = evaluate(accumulators, values);
+  size_t each = flat.size() / results.size(), at = 0;
+  for (const EpilogueOperand &out : results) {
+    storeRun(out, m, ArrayRef<Value>(flat).slice(at, each));
+    at += each;
+  }
+}
+
+unsigned EpilogueEmitter::rowRegisters() const {
+  unsigned registers = 0;
+  for (const EpilogueOperand &in : ins)
+    if (classify(in.map).usesRow)
+      registers += hasVectors(in) ? std::max(1u, width * bytesOf(in.element) / 4) : classify(in.map).usesColumn ? width : 1;
+  return registers;
+}
+
+EpilogueEmitter::RowOperands EpilogueEmitter::loadRow(Value m) {
+  RowOperands operands;
+  for (auto [in, cached] : llvm::zip_equal(ins, columnIns)) {
+    bool vectors = cached.empty() && hasVectors(in);
+    operands.vectors.push_back(vectors);
+    operands.raw.push_back(!cached.empty() ? SmallVector<Value>() : vectors ? loadVectors(in, m, firstColumn) : loadRun(in, m, firstColumn));
+  }
+  return operands;
+}
+
+void EpilogueEmitter::emitLoadedRow(Value m, Value exists, ArrayRef<Value> accumulators, const RowOperands &operands) {
+  SmallVector<SmallVector<Value>> values;
+  for (auto [i, in] : llvm::enumerate(ins)) {
+    SmallVector<Value> run;
+    if (!columnIns[i].empty())
+      run = columnIns[i];
+    else if (operands.vectors[i])
+      for (Value v : operands.raw[i])
+        widenAll(g, v, in.element, cast<VectorType>(v.getType()).getNumElements(), run);
+    else
+      run = operands.raw[i];
+    values.push_back(std::move(run));
+  }
+  SmallVector<Value> flat = evaluate(accumulators, values);
+  if (wholeRuns)
+    exists = g.andi(exists, g.slt(firstColumn, g.c32(columns)));
+  auto ifOp = g.create<scf::IfOp>(exists, /*withElseRegion=*/false);
+  OpBuilder::InsertionGuard guard(g.b);
+  g.b.setInsertionPointToStart(ifOp.thenBlock());
   size_t each = flat.size() / results.size(), at = 0;
   for (const EpilogueOperand &out : results) {
     storeRun(out, m, ArrayRef<Value>(flat).slice(at, each));

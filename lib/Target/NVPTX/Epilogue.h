@@ -42,6 +42,17 @@ public:
   /// checked m; columns past N are masked here.
   void emitRow(Value m, llvm::ArrayRef<Value> accumulators);
 
+  /// The same in two parts, so that loads of many rows are under way together: what the run needs of operands that vary by row, as it lies
+  /// in memory (the caller gives a row that exists), and the rest, which stores where `exists` holds.
+  struct RowOperands {
+    llvm::SmallVector<llvm::SmallVector<Value>> raw;  ///< by operand: vectors of memory, or f32 values already
+    llvm::SmallVector<bool> vectors;
+  };
+  RowOperands loadRow(Value m);
+  void emitLoadedRow(Value m, Value exists, llvm::ArrayRef<Value> accumulators, const RowOperands &operands);
+  /// Registers that the operands of a run take until it is evaluated; 0 when no operand varies by row.
+  unsigned rowRegisters() const;
+
   /// Stores a run of one result as it is, where its columns exist.
   void storeResult(unsigned result, Value m, llvm::ArrayRef<Value> values);
 
@@ -49,6 +60,9 @@ public:
   llvm::SmallVector<Value> loadRun(const EpilogueOperand &in, Value m, Value n);
 
 private:
+  /// Vectors of memory that make up a run, or nothing where it is not loaded so.
+  llvm::SmallVector<Value> loadVectors(const EpilogueOperand &in, Value m, Value n);
+  bool hasVectors(const EpilogueOperand &in) const;
   llvm::SmallVector<Value> evaluate(llvm::ArrayRef<Value> accumulators, llvm::ArrayRef<llvm::SmallVector<Value>> ins);
   void storeRun(const EpilogueOperand &out, Value m, llvm::ArrayRef<Value> values);
 

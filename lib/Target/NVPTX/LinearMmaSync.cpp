@@ -18,6 +18,7 @@ using namespace vitrify::nvptx;
 namespace {
 
 constexpr int kChunk = 16;      // bytes of a row of an ldmatrix tile
+constexpr unsigned kOperandRegisters = 24; // of epilogue operands on their way, by when fragments have left theirs
 constexpr int kStepBytes = 32;  // bytes of K of one mma.sync, for FP8 and 16-bit alike
 
 /// Eight consecutive columns of one row, as a thread holds them.
@@ -344,17 +345,25 @@ void LinearBuilder::build(Value rows64, Value depth64, Value input, Value weight
     g.create<scf::YieldOp>(out);
   }
 
-  int begun = -1;
-  for (const Run &run : runs()) {
-    if (int(run.columns) != begun)
-      epilogue.beginColumns(threadColumns[begun = run.columns]);
-    SmallVector<Value> values;
-    for (unsigned i : run.at)
-      values.push_back(loop.getResult(i));
-    auto ifOp = g.create<scf::IfOp>(g.slt(threadRows[run.row], rows), /*withElseRegion=*/false);
-    OpBuilder::InsertionGuard guard(g.b);
-    g.b.setInsertionPointToStart(ifOp.thenBlock());
-    epilogue.emitRow(threadRows[run.row], values);
+  // Loads of a few runs are under way together; runs past the end read the last row and store nothing.
+  SmallVector<Run> all = runs();
+  const unsigned window = std::max(1u, kOperandRegisters / std::max(1u, epilogue.rowRegisters()));
+  Value lastRow = g.sub(rows, g.c32(1));
+  for (size_t first = 0, end; first < all.size(); first = end) {
+    for (end = first + 1; end < all.size() && end < first + window && all[end].columns == all[first].columns; ++end)
+      ;
+    ArrayRef<Run> together = ArrayRef<Run>(all).slice(first, end - first);
+    if (first == 0 || all[first].columns != all[first - 1].columns)
+      epilogue.beginColumns(threadColumns[all[first].columns]);
+    SmallVector<EpilogueEmitter::RowOperands> operands;
+    for (const Run &run : together)
+      operands.push_back(epilogue.loadRow(g.smin(threadRows[run.row], lastRow)));
+    for (auto [run, loaded] : llvm::zip_equal(together, operands)) {
+      SmallVector<Value> values;
+      for (unsigned i : run.at)
+        values.push_back(loop.getResult(i));
+      epilogue.emitLoadedRow(threadRows[run.row], g.slt(threadRows[run.row], rows), values, loaded);
+    }
   }
 }
 

@@ -12,7 +12,7 @@
 // PTX-LABEL: .entry layer_norm_768_
 // PTX-COUNT-3: ld.global.v4.b32
 // PTX: cvt.rn.satfinite.e4m3x2.f32
-// PTX: st.global.v2.b32
+// PTX: st.global.v4.b16
 func.func @one_warp(%x: tensor<?x768xf16>, %g: tensor<768xf16>, %b: tensor<768xf16>, %s: tensor<1xf32>) {
   %n = vit.norm layer %x gamma(%g : tensor<768xf16>) beta(%b : tensor<768xf16>) eps 1.0e-6 layers ["n"]
     : tensor<?x768xf16> -> tensor<?x768xf8E4M3FN> epilogue(%s [(m, n) -> ()] : tensor<1xf32>) group 1 {
