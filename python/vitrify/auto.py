@@ -3,7 +3,7 @@
 Every measurement is of compiled programs on this machine. A layer's sensitivity to a format is the relative error (root mean square) of the model's output
 when that layer alone computes in it, everything else in 16 bits; it is within the bound for any that is taken. Formats that make the model slower than 16 bits
 are left out. From the fewest bytes on, layers take their next wider format, those first that win most error for a byte, until the output of the whole, measured,
-is within the bound too. A program that is slower than the one in 16 bits is not taken.
+is within the bound too. If that program is slower than the one in 16 bits, it is searched for again without the slowest format; 16 bits are what is left in the end.
 """
 import json
 import re
@@ -18,9 +18,9 @@ from vitrify.files import replacing
 from vitrify.targets import host_target
 from vitrify.tools import run_tool
 
-BENCH_RUNS = 50 # of which the quickest counts: others wait for what else the machine does
+BENCH_RUNS = 100 # of which the quickest counts, on one thread: others wait for each other and for what else the machine does
 REPEATS = 3     # of a benchmark whose outcome decides
-SLOWER = 1.02   # times within 2 % of each other are equal
+SLOWER = 1.03   # times within 3 % of each other are equal
 WIDE = "16"     # 16 bits, whichever of both the target has
 # Format -> bits of a weight, columns that must divide a layer's, what it is in words. In order of what is tried first among equal bytes.
 FORMATS = {
@@ -116,7 +116,7 @@ class Measure:
     def at(self, forms):
         bundle = self.compiled(forms)
         size = json.loads(run_tool("vitrify-inspect", [bundle, "--json"]))["weights"]["tensor_bytes"]
-        timed = json.loads(run_tool("vitrify-run", [bundle, f"--bench={BENCH_RUNS}"]))
+        timed = json.loads(run_tool("vitrify-run", [bundle, f"--bench={BENCH_RUNS}", "--threads=1"]))
         return Point(tuple(forms.items()), self.error_of(bundle), size, timed["min_ms"])
 
 
@@ -149,7 +149,7 @@ def choose(measure, max_drop, log=print):
     base = measure.at(every(WIDE))
     if base.error > max_drop:
         raise VitrifyError(f"--max-drop {max_drop}: in 16 bits alone the output's error is {base.error:.3g}; the smallest bound that works is {base.error * 1.01:.3g}")
-    points, usable = [base], []
+    points, usable = [base], {}
     for form in measure.formats:
         if form == WIDE or all(f == WIDE for f in every(form).values()):
             continue
@@ -157,45 +157,57 @@ def choose(measure, max_drop, log=print):
         points.append(point)
         log(f"all in {FORMATS[form][2]}: error {point.error:.3g}, {point.milliseconds:.3f} ms{', slower than 16 bits: left out' if late else ''}")
         if not late:
-            usable.append(form)
-    sensitivity, steps = {}, {}
+            usable[form] = point.milliseconds
+    sensitivity = {}
     for group in groups:
         for form in usable:
             if groups[group].columns % FORMATS[form][1] == 0:
                 sensitivity[group, form] = measure.error(every(WIDE) | {group: form})
-        # For each number of bytes the format that errs least, if it is within the bound.
-        by_bytes = {}
-        for form in (f for f in usable if sensitivity.get((group, f), np.inf) <= max_drop):
-            known = by_bytes.get(FORMATS[form][0])
-            if known is None or sensitivity[group, form] < sensitivity[group, known]:
-                by_bytes[FORMATS[form][0]] = form
-        steps[group] = [by_bytes[bits] for bits in sorted(by_bytes)] + [WIDE]
-        # A step that costs bytes and wins nothing is none.
-        steps[group] = [f for i, f in enumerate(steps[group]) if f == WIDE or all(sensitivity[group, f] < sensitivity[group, e] for e in steps[group][:i])]
         log(f"{group}: " + ", ".join(f"{FORMATS[f][2]} {sensitivity[group, f]:.3g}" for f in usable if (group, f) in sensitivity))
-    order = upgrades(groups, steps, sensitivity, base.error)
+    while usable:
+        steps = {g: steps_of(g, usable, sensitivity, max_drop) for g in groups}
+        best = search(measure, steps, sensitivity, max_drop, base, points)
+        if best is base:
+            break
+        late, best, base = slower(measure, best, base)
+        if not late:
+            break
+        slowest = max(usable, key=usable.get)
+        log(f"{best.milliseconds:.3f} ms are slower than {base.milliseconds:.3f} ms in 16 bits: without {FORMATS[slowest][2]}")
+        del usable[slowest]
+    if not usable:
+        best = base
+    points[0] = base
+    return best, points, sensitivity
 
-    def after(count):
-        forms = {g: steps[g][0] for g in groups}
-        forms |= dict(order[:count])
-        return forms
 
-    low, high, best = -1, len(order), base  # too few steps and enough: after the last all is in 16 bits
+def steps_of(group, usable, sensitivity, max_drop):
+    """The formats that a group takes one after the other: for each number of bytes the one that errs least, if that is within the bound and less than with fewer bytes."""
+    by_bytes = {}
+    for form in (f for f in usable if sensitivity.get((group, f), np.inf) <= max_drop):
+        known = by_bytes.get(FORMATS[form][0])
+        if known is None or sensitivity[group, form] < sensitivity[group, known]:
+            by_bytes[FORMATS[form][0]] = form
+    taken = []
+    for bits in sorted(by_bytes):
+        if all(sensitivity[group, by_bytes[bits]] < sensitivity[group, f] for f in taken):
+            taken.append(by_bytes[bits])
+    return taken + [WIDE]
+
+
+def search(measure, steps, sensitivity, max_drop, base, points):
+    """The point after the fewest upgrades (found by halving) whose measured error is within the bound; `base`, all in 16 bits, if no other is. Adds to `points`."""
+    order = upgrades(measure.groups, steps, sensitivity, base.error)
+    low, high, best = -1, len(order), base  # too few upgrades and enough: after the last all is in 16 bits
     while high - low > 1:
         middle = (low + high) // 2
-        point = measure.at(after(middle))
+        point = measure.at({g: steps[g][0] for g in steps} | dict(order[:middle]))
         points.append(point)
         if point.error > max_drop:
             low = middle
         else:
             high, best = middle, point
-    if best is not base:
-        late, best, base = slower(measure, best, base)
-        if late:
-            log(f"{best.milliseconds:.3f} ms are slower than {base.milliseconds:.3f} ms in 16 bits, which are taken")
-            best = base
-    points[0] = base
-    return best, points, sensitivity
+    return best
 
 
 def in_words(point):

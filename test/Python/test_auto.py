@@ -145,11 +145,19 @@ def test_formats_slower_than_16_bits_are_not_used():
 
 
 def test_a_mixture_slower_than_16_bits_is_not_taken():
-    fake, said = Fake({"a": {"nvfp4": 0.4, "fp8": 0.1}, "b": {"nvfp4": 0.01}}), []
-    at = fake.at
-    fake.at = lambda forms: dataclasses.replace(at(forms), milliseconds=2.0 if len(set(forms.values())) == 1 else 2.5)
-    forms, *_ = chosen(fake, 0.2, said.append)
-    assert set(forms.values()) == {"16"} and "are slower than 2.000 ms in 16 bits, which are taken" in said[-1]
+    far = {f: 0.5 for f in auto.FORMATS}
+
+    def chosen_with(errors, time):
+        fake, said = Fake(errors), []
+        at = fake.at
+        fake.at = lambda forms: dataclasses.replace(at(forms), milliseconds=time(set(forms.values())))
+        return chosen(fake, 0.2, said.append)[0], said
+
+    forms, said = chosen_with({"a": far, "b": {"nvfp4": 0.01}}, lambda used: 2.5 if len(used) > 1 else 2.0)
+    assert set(forms.values()) == {"16"} and "2.500 ms are slower than 2.000 ms in 16 bits: without" in said[-1]
+    # Without what makes it slow a part of the bytes can go still: the slowest format alone goes first.
+    forms, said = chosen_with({"a": far | {"fp8": 0.1}, "b": {"nvfp4": 0.01}}, lambda used: 2.02 if used == {"fp8"} else 2.0 + 0.5 * ("fp8" in used))
+    assert forms == {"a": "16", "b": "nvfp4"} and said[-1].endswith("without E4M3 by channel")
 
 
 def test_formats_need_their_columns():
