@@ -100,31 +100,33 @@ SmallVector<Value> x86::emitProduct(LaneBuilder &b, MicroKernel kind, int64_t ro
                                     ValueRange init, llvm::function_ref<Value(int64_t, Value)> loadA,
                                     llvm::function_ref<Value(int64_t, Value)> loadB, llvm::function_ref<void(Value)> each,
                                     const Beside *beside, int64_t unrolled) {
-  auto body = [&](Value step, ValueRange carried) {
-    if (each)
-      each(step);
-    return emitStep(b, kind, rows, vectors, step, carried, loadA, loadB);
-  };
-  if (!beside) {
-    std::optional<int64_t> known = getConstantIntValue(steps);
-    if (!known || unrolled == 1)
-      return b.loop(b.index(0), steps, 1, init, body);
-    int64_t whole = *known / unrolled * unrolled;
-    SmallVector<Value> acc = b.loop(b.index(0), b.index(whole), unrolled, init, [&](Value step, ValueRange carried) {
-      SmallVector<Value> sums(carried);
-      for (int64_t i = 0; i < unrolled; ++i)
-        sums = body(b.addIndex(step, i), sums);
-      return sums;
+  /// Steps [first, first + count), `unroll` at a time; what goes on with `each` need not be so fine.
+  auto range = [&](Value first, Value count, int64_t unroll, ValueRange carried) {
+    return b.loop(first, b.addIndex(first, count), unroll, carried, [&](Value step, ValueRange sums) {
+      SmallVector<Value> next(sums);
+      if (each)
+        each(step);
+      for (int64_t i = 0; i < unroll; ++i)
+        next = emitStep(b, kind, rows, vectors, b.addIndex(step, i), next, loadA, loadB);
+      return next;
     });
-    return b.loop(b.index(whole), steps, 1, acc, body);
+  };
+  std::optional<int64_t> known = getConstantIntValue(steps);
+  if (!beside) {
+    int64_t whole = known ? *known / unrolled * unrolled : 0;
+    SmallVector<Value> acc(init);
+    if (whole)
+      acc = range(b.index(0), b.index(whole), unrolled, acc);
+    return range(b.index(whole), b.subIndex(steps, b.index(whole)), 1, acc);
   }
-  int64_t stepsOfItem = *getConstantIntValue(steps) / beside->items;
+  // With 16 registers two steps at once spill.
+  int64_t ofItem = *known / beside->items, unroll = ofItem % 2 || b.lanes < 16 ? 1 : 2;
   SmallVector<Value> acc = b.loop(b.index(0), b.index(beside->items), 1, init, [&](Value item, ValueRange carried) {
     beside->emit(item);
-    Value first = b.mulIndex(item, stepsOfItem);
-    return b.loop(first, b.addIndex(first, stepsOfItem), 1, carried, body);
+    return range(b.mulIndex(item, ofItem), b.index(ofItem), unroll, carried);
   });
-  return b.loop(b.index(beside->items * stepsOfItem), steps, 1, acc, body);
+  int64_t done = beside->items * ofItem;
+  return range(b.index(done), b.index(*known - done), 1, acc);
 }
 
 Value x86::loadPanelStep(LaneBuilder &b, const MicroTile &micro, Value panels, Value panel, Value step, int64_t vector) {
@@ -168,14 +170,32 @@ Value x86::codesOfZero(LaneBuilder &b, const MicroTile &micro) {
   return arith::ConstantOp::create(b, DenseElementsAttr::get(type, b.getIntegerAttr(type.getElementType(), APInt(dot ? 8 : 16, kByteZero))));
 }
 
+/// Of a panel that is kept in 16 bits, on the stack and in the second-level cache.
+static constexpr int64_t kWidePanelBytes = 112 * 1024;
+
+/// A pair of codes of 16 bits in all lanes.
+static Value loadWide(LaneBuilder &b, Value widened, Value row, Value column) {
+  Value pair = vector::LoadOp::create(b, VectorType::get({2}, b.getI16Type()), widened, ValueRange{row, column});
+  Value word = vector::ExtractOp::create(b, Value(vector::BitCastOp::create(b, VectorType::get({1}, b.getI32Type()), pair)),
+                                         ArrayRef<int64_t>{0});
+  return vector::BitCastOp::create(b, VectorType::get({2 * b.lanes}, b.getI16Type()),
+                                   Value(vector::BroadcastOp::create(b, b.i32Lanes(), word)));
+}
+
 SmallVector<Value> x86::emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, Value a, Value aRow,
                                  Value aColumn, int64_t k, Value panels, Value panel, const PanelPrefetch *prefetch,
-                                 const Beside *beside) {
+                                 const Beside *beside, Value widened, Value widenedPanel) {
   int64_t depth = micro.depth(), vectors = micro.tile.vectors;
-  auto loadB = [&](int64_t j, Value step) { return loadPanelStep(b, micro, panels, panel, step, j); };
+  auto loadB = [&](int64_t j, Value step) -> Value {
+    if (!widenedPanel)
+      return loadPanelStep(b, micro, panels, panel, step, j);
+    VectorType words = VectorType::get({2 * b.lanes}, b.getI16Type());
+    return vector::LoadOp::create(b, words, widenedPanel, ValueRange{step, b.index(j * 2 * b.lanes)});
+  };
   auto loadA = [&](int64_t elements) {
     return [&, elements](int64_t i, Value step) -> Value {
-      return loadRowStep(b, micro, a, b.addIndex(aRow, i), b.addIndex(aColumn, b.mulIndex(step, depth)), elements);
+      Value column = b.addIndex(aColumn, b.mulIndex(step, depth));
+      return widened ? loadWide(b, widened, b.index(i), column) : loadRowStep(b, micro, a, b.addIndex(aRow, i), column, elements);
     };
   };
   SmallVector<Value> acc = panelSums(b, micro, rows, panels, panel);
@@ -276,8 +296,44 @@ TilePipeline::TilePipeline(LaneBuilder &b, const MicroTile &micro, int64_t k, Va
   scratch = b.scratch({micro.tile.rows, micro.width()}, micro.codes() ? Type(b.getI32Type()) : Type(b.getF32Type()));
   // Vectors go one by one where nothing ties them together.
   items = micro.tile.rows * (epilogue.columnsAtOnce() == 1 ? micro.tile.vectors : 1);
+  if (micro.kind == MicroKernel::MaddI16)
+    widened = b.scratch({micro.tile.rows, int64_t(llvm::alignTo(k, 2 * b.lanes))}, b.getI16Type());
+  const int64_t steps = llvm::divideCeil(k, micro.depth()), panelWords = micro.width() * micro.depth();
+  if (widened && 2 * steps * panelWords <= kWidePanelBytes) {
+    widenedPanel = b.scratch({steps, panelWords}, b.getI16Type());
+    widenedIndex = b.scratch({1}, b.getIndexType());
+    memref::StoreOp::create(b, b.index(-1), widenedIndex, ValueRange{b.index(0)});
+  }
   pending = b.scratch({3}, b.getIndexType());
   memref::StoreOp::create(b, b.index(0), pending, ValueRange{b.index(0)});
+}
+
+/// A panel of codes in 16 bits, once for all rows that come with it.
+void TilePipeline::widenPanel(Value panel) {
+  Value there = memref::LoadOp::create(b, widenedIndex, ValueRange{b.index(0)});
+  b.ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::ne, there, panel), [&] {
+    b.loop(b.index(0), b.index(llvm::divideCeil(k, micro.depth())), 1, [&](Value step) {
+      for (int64_t j = 0; j < micro.tile.vectors; ++j)
+        vector::StoreOp::create(b, loadPanelStep(b, micro, panels, panel, step, j), widenedPanel,
+                                ValueRange{step, b.index(j * 2 * b.lanes)});
+    });
+    memref::StoreOp::create(b, panel, widenedIndex, ValueRange{b.index(0)});
+  });
+}
+
+/// Rows of codes in 16 bits, once for all columns of the panel; 0 beyond K.
+void TilePipeline::widen(Value a, Value aRow, Value count) {
+  int64_t step = 2 * b.lanes;
+  auto part = [&](Value row, Value column, unsigned valid) {
+    VectorType bytes = VectorType::get({step}, b.getI8Type()), words = VectorType::get({step}, b.getI16Type());
+    Value raw = b.loadRaw(bytes, a, {b.addIndex(aRow, row), column}, valid);
+    vector::StoreOp::create(b, arith::ExtUIOp::create(b, words, raw), widened, ValueRange{row, column});
+  };
+  b.loop(b.index(0), count, 1, [&](Value row) {
+    b.loop(b.index(0), b.index(k / step * step), step, [&](Value column) { part(row, column, step); });
+    if (k % step)
+      part(row, b.index(k / step * step), k % step);
+  });
 }
 
 /// A piece of the epilogue of the tile before, which has its full height.
@@ -314,14 +370,24 @@ void TilePipeline::flush() {
 void TilePipeline::emitRows(Value a, Value aOrigin, Value panel, Value first, Value last) {
   int64_t rows = micro.tile.rows;
   const bool spread = k / micro.depth() >= items;
-  b.loop(first, last, rows, [&](Value m) {
-    Value count = b.minIndex(b.index(rows), b.subIndex(last, m)), aRow = b.subIndex(m, aOrigin);
+  // What is left for less than two tiles is shared by both: low tiles do not hide what they load.
+  Value all = b.subIndex(last, first), few = arith::CmpIOp::create(b, arith::CmpIPredicate::ult, all, b.index(2 * rows));
+  Value many = arith::CmpIOp::create(b, arith::CmpIPredicate::ugt, all, b.index(rows));
+  if (widenedPanel)
+    widenPanel(panel);
+  Value half = b.ceilDivIndex(all, 2);
+  Value height = b.select(arith::AndIOp::create(b, few, many), half, b.index(rows));
+  b.loop(b.index(0), Value(arith::CeilDivUIOp::create(b, all, height)), 1, [&](Value tile) {
+    Value m = b.addIndex(first, Value(arith::MulIOp::create(b, tile, height)));
+    Value count = b.minIndex(height, b.subIndex(last, m)), aRow = b.subIndex(m, aOrigin);
     Value before = memref::LoadOp::create(b, pending, ValueRange{b.index(0)});
     auto isWhole = [&](Value n) { return arith::CmpIOp::create(b, arith::CmpIPredicate::eq, n, b.index(rows)); };
     Value both = arith::ConstantOp::create(b, b.getBoolAttr(false));
     if (spread)
       both = arith::AndIOp::create(b, isWhole(before), isWhole(count));
     b.ifThen(both, [] {}, [&] { flush(); });
+    if (widened)
+      widen(a, aRow, count);
     forRowCount(b, count, rows, [&](int64_t bodyRows) {
       auto item = [&](Value i) {
         for (Value matrix : prefetch ? ArrayRef<Value>(prefetch->tiles) : ArrayRef<Value>()) {
@@ -334,7 +400,7 @@ void TilePipeline::emitRows(Value a, Value aOrigin, Value panel, Value first, Va
       };
       Beside beside{items, item};
       SmallVector<Value> acc = emitTile(b, micro, bodyRows, a, aRow, b.index(0), k, panels, panel, prefetch,
-                                        spread && bodyRows == rows ? &beside : nullptr);
+                                        spread && bodyRows == rows ? &beside : nullptr, widened, widenedPanel);
       for (int64_t i = 0; i < bodyRows; ++i)
         for (int64_t j = 0; j < micro.tile.vectors; ++j)
           vector::StoreOp::create(b, acc[i * micro.tile.vectors + j], scratch, ValueRange{b.index(i), b.index(j * b.lanes)});

@@ -73,11 +73,13 @@ llvm::SmallVector<mlir::Value> panelSums(LaneBuilder &b, const MicroTile &micro,
 /// What memory holds for codes of 0, as a product of codes takes a row's step.
 mlir::Value codesOfZero(LaneBuilder &b, const MicroTile &micro);
 
-/// `rows` x vectors accumulators (f32, or i32 of codes) of A[aRow.., aColumn + 0..K) times panel `panel` of B.
+/// `rows` x vectors accumulators (f32, or i32 of codes) of A[aRow.., aColumn + 0..K) times panel `panel` of B. `widened` are
+/// the same rows of A in 16 bits, and `widenedPanel` the panel's steps, where products take them so.
 llvm::SmallVector<mlir::Value> emitTile(LaneBuilder &b, const MicroTile &micro, int64_t rows, mlir::Value a,
                                         mlir::Value aRow, mlir::Value aColumn, int64_t k, mlir::Value panels,
                                         mlir::Value panel, const PanelPrefetch *prefetch = nullptr,
-                                        const Beside *beside = nullptr);
+                                        const Beside *beside = nullptr, mlir::Value widened = {},
+                                        mlir::Value widenedPanel = {});
 
 /// The body for `count` rows, 1 to `most`: one of static heights, chosen here and not in a loop inside.
 void forRowCount(LaneBuilder &b, mlir::Value count, int64_t most, llvm::function_ref<void(int64_t rows)> body);
@@ -98,14 +100,16 @@ public:
   void finish();
 
 private:
-  void emitColumns(mlir::Value row, mlir::Value panel, mlir::Value scratchRow);
+  void widenPanel(mlir::Value panel);
+  void widen(mlir::Value a, mlir::Value aRow, mlir::Value count);
   void emitItem(mlir::Value item);
   void flush();
 
   LaneBuilder &b;
   const MicroTile micro;
   int64_t k, columns, items;
-  mlir::Value panels, scratch, pending; ///< [rows, first row, panel] of the tile in scratch
+  mlir::Value panels, scratch, widened, widenedPanel, widenedIndex;
+  mlir::Value pending; ///< [rows, first row, panel] of the tile in scratch
   EpilogueEmitter &epilogue;
   const PanelPrefetch *prefetch;
 };
