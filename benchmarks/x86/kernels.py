@@ -139,29 +139,33 @@ def attention(target, rows, precision, heads=12, hd=64):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", default="x86-64-v4-bf16")
-    parser.add_argument("--rows", type=int, default=197)
+    parser.add_argument("--rows", default="197", help="numbers of rows; from one token to a batch of 32: 1,8,64,197,1576,6304")
     parser.add_argument("--precision", default="f32,bf16,fp8,int8")
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     peak = build_peak()
-    for precision in options.precision.split(","):
-        works = [(name, lambda n=n, k=k, name=name: linear(options.target, name, options.rows, n, k, precision))
-                 for name, n, k in VIT_B]
-        if precision in ("f32", "bf16"):
-            works.append(("attention", lambda: attention(options.target, options.rows, precision)))
-        for name, make in works:
-            if options.only and options.only not in name:
-                continue
-            kernels, call, operations = make()
-            kind = kernels.specs[0]["precision"]
-            v3 = options.target == "x86-64-v3"
-            loop = {"bf16": "peak_bf16", "int8": "peak_madd256" if v3 else "peak_int8", "f32": "peak_fma256" if v3 else "peak_fma512"}[kind]
-            limit = gflops(peak, loop)
-            seconds = best(call)
-            limit = max(limit, gflops(peak, loop))
-            print(json.dumps({"kernel": kernels.specs[0]["name"], "layer": name, "precision": precision, "rows": options.rows,
-                              "ms": round(seconds * 1e3, 4), "gflops": round(operations / seconds / 1e9, 1),
-                              "peak_gflops": round(limit, 1), "share": round(operations / seconds / 1e9 / limit, 3)}), flush=True)
+    for rows in map(int, options.rows.split(",")):
+        for precision in options.precision.split(","):
+            measure(options, peak, rows, precision)
+
+
+def measure(options, peak, rows, precision):
+    works = [(name, lambda n=n, k=k, name=name: linear(options.target, name, rows, n, k, precision)) for name, n, k in VIT_B]
+    if precision in ("f32", "bf16"):
+        works.append(("attention", lambda: attention(options.target, rows, precision)))
+    for name, make in works:
+        if options.only and options.only not in name:
+            continue
+        kernels, call, operations = make()
+        kind = kernels.specs[0]["precision"]
+        v3 = options.target == "x86-64-v3"
+        loop = {"bf16": "peak_bf16", "int8": "peak_madd256" if v3 else "peak_int8", "f32": "peak_fma256" if v3 else "peak_fma512"}[kind]
+        limit = gflops(peak, loop)
+        seconds = best(call)
+        limit = max(limit, gflops(peak, loop))
+        print(json.dumps({"kernel": kernels.specs[0]["name"], "layer": name, "precision": precision, "rows": rows,
+                          "ms": round(seconds * 1e3, 4), "gflops": round(operations / seconds / 1e9, 1),
+                          "peak_gflops": round(limit, 1), "share": round(operations / seconds / 1e9 / limit, 3)}), flush=True)
 
 
 if __name__ == "__main__":

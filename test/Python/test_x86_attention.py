@@ -7,10 +7,11 @@ import pytest
 
 from x86_kernels import BF16, E4M3, Columns, Kernels, op_targets, tensor_type
 
-# head_dim odd and 31 (a whole vector of words with a single last one), 24, 40, 72; 1 token and 577.
+# head_dim odd and 31 (a whole vector of words with a single last one), 24, 40, 72; 1 token and 577; several blocks of
+# keys, the last one shorter.
 CASES = [  # tokens, images, heads, kv_heads, head_dim
     (1, 3, 2, 2, 24), (5, 2, 3, 1, 40), (17, 3, 2, 2, 7), (65, 1, 1, 1, 31), (50, 2, 4, 2, 72), (197, 1, 2, 2, 64), (577, 1, 1, 1, 16),
-    (130, 2, 1, 1, 256)]
+    (130, 2, 1, 1, 256), (1100, 1, 1, 1, 64)]
 
 
 def reference(q, k, v, heads, kv_heads, scale, segments, causal=False, mask=None):

@@ -6,9 +6,9 @@
 // that both products are tiles of some queries:
 //   S[query][key]  = Q (rows as they lie, broadcast) times K^T (keys in the lanes)
 //   O[query][d]   += P (elements broadcast) times V (d in the lanes)
-// Where all keys fit, the probabilities of a tile of queries are made beside the second product of the tile before, and
-// heads that one call computes several blocks of are packed once. Otherwise it goes over blocks of keys with the running
-// maximum and sum of Milakov and Gimelshein (Online normalizer calculation for softmax, 2018). Scores are never stored for
+// Where the number of keys is known, the probabilities of a tile of queries are made beside the second product of the tile
+// before. Where all keys fit, heads that one call computes several blocks of are packed once. Otherwise it goes over blocks
+// of keys with the running maximum and sum of Milakov and Gimelshein (Online normalizer calculation for softmax, 2018). Scores are never stored for
 // more than a tile. The sum of a row stays in lanes until its end.
 //===----------------------------------------------------------------------===//
 #include "AttentionShape.h"
@@ -34,6 +34,7 @@ struct Work {
 struct KeyBlock {
   Value first, count; ///< rows of k and v
   Value vectors;      ///< of lanes
+  Value steps;        ///< of the product with V; those beyond the last key add 0
 };
 
 class Emitter {
@@ -92,7 +93,7 @@ private:
   void emitProbabilities(Value tile, Value row, Value vector);
   void emitOutput(const KeyBlock &block, Value tile, const Beside *beside);
   void finish(const Work &work, Value tile);
-  void emitWhole(const Work &work, const KeyBlock &block);
+  void emitSpread(const Work &work, const KeyBlock &block);
   void emitBlock(const Work &work, const KeyBlock &block);
 
   LaneBuilder &b;
@@ -183,7 +184,13 @@ void Emitter::packValues(const KeyBlock &block, Value column) {
   };
   Value whole = b.divIndex(block.count, depth);
   b.loop(b.index(0), whole, 1, [&](Value step) { packRows(step, true); });
-  b.loop(whole, b.ceilDivIndex(block.count, depth), 1, [&](Value step) { packRows(step, false); });
+  Value end = b.ceilDivIndex(block.count, depth);
+  b.loop(whole, end, 1, [&](Value step) { packRows(step, false); });
+  b.loop(end, block.steps, 1, [&](Value step) {
+    Value zero = arith::ConstantOp::create(b, b.getZeroAttr(packedType()));
+    b.loop(b.index(0), b.index(shape.paddedDim(b.lanes) * depth), b.lanes * depth,
+           [&](Value at) { vector::StoreOp::create(b, zero, packedV, ValueRange{step, at}); });
+  });
 }
 
 /// All ones for the keys that may be seen, 0 for others and beyond the last.
@@ -320,7 +327,7 @@ void Emitter::emitProbabilities(Value tile, Value row, Value vector) {
 
 /// O of a tile over the keys of a block.
 void Emitter::emitOutput(const KeyBlock &block, Value tile, const Beside *beside) {
-  Value steps = b.ceilDivIndex(block.count, depth), turn = b.mulIndex(b.remIndex(tile, 2), rows);
+  Value turn = b.mulIndex(b.remIndex(tile, 2), rows);
   Value firstRow = shape.whole ? b.index(0) : b.mulIndex(tile, rows);
   auto emitGroup = [&](Value firstVector, int64_t vectors, const Beside *besideGroup) {
     auto loadA = [&](int64_t i, Value step) -> Value {
@@ -335,7 +342,7 @@ void Emitter::emitOutput(const KeyBlock &block, Value tile, const Beside *beside
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < vectors; ++j)
         acc.push_back(shape.whole ? b.splat(0.0f) : b.mul(b.load(output, place(i, j)), splatOf(factors, stateRow(tile, i))));
-    acc = emitProduct(b, kind(), rows, vectors, steps, acc, loadA, loadB, nullptr, besideGroup);
+    acc = emitProduct(b, kind(), rows, vectors, block.steps, acc, loadA, loadB, nullptr, besideGroup);
     for (int64_t i = 0; i < rows; ++i)
       for (int64_t j = 0; j < vectors; ++j)
         b.store(acc[i * vectors + j], output, place(i, j), b.lanes);
@@ -364,8 +371,8 @@ void Emitter::finish(const Work &work, Value tile) {
   });
 }
 
-/// All keys at once: tile by tile, each tile's probabilities beside the output of the one before.
-void Emitter::emitWhole(const Work &work, const KeyBlock &block) {
+/// A block of a known size: tile by tile, each tile's probabilities beside the output of the one before.
+void Emitter::emitSpread(const Work &work, const KeyBlock &block) {
   int64_t vectors = *getConstantIntValue(block.vectors);
   Value tiles = b.ceilDivIndex(work.queryCount, rows);
   auto is = [&](arith::CmpIPredicate predicate, Value x, Value y) { return arith::CmpIOp::create(b, predicate, x, y); };
@@ -379,7 +386,7 @@ void Emitter::emitWhole(const Work &work, const KeyBlock &block) {
     });
     auto item = [&](Value i) { emitProbabilities(tile, b.divIndex(i, vectors), b.remIndex(i, vectors)); };
     auto ifTile = [&](Value i) { b.ifThen(isTile, [&] { item(i); }); };
-    int64_t items = rows * vectors, steps = *getConstantIntValue(b.ceilDivIndex(block.count, depth));
+    int64_t items = rows * vectors, steps = *getConstantIntValue(block.steps);
     const bool spread = steps >= items;
     Beside beside{items, ifTile};
     Value isFirst = is(arith::CmpIPredicate::eq, tile, b.index(0));
@@ -391,12 +398,13 @@ void Emitter::emitWhole(const Work &work, const KeyBlock &block) {
     b.ifThen(isFirst, [] {}, [&] {
       Value before = b.subIndex(tile, b.index(1));
       separately(b, "output", [&] { emitOutput(block, before, spread ? &beside : nullptr); });
-      finish(work, before);
+      if (shape.whole)
+        finish(work, before);
     });
   });
 }
 
-/// One of several blocks of keys, added to what was found before.
+/// A block of any size.
 void Emitter::emitBlock(const Work &work, const KeyBlock &block) {
   b.loop(b.index(0), b.ceilDivIndex(work.queryCount, rows), 1, [&](Value tile) {
     separately(b, "scores", [&] {
@@ -417,13 +425,14 @@ void Emitter::emit(const Work &work) {
   Value kvHead = b.divIndex(work.head, op.getHeads() / op.getKvHeads());
   Value column = b.mulIndex(kvHead, shape.headDim);
   if (shape.whole) {
-    KeyBlock block{work.key, b.index(shape.keys), b.index(shape.paddedKeys(lanes) / lanes)};
+    KeyBlock block{work.key, b.index(shape.keys), b.index(shape.paddedKeys(lanes) / lanes),
+                   b.index(llvm::divideCeil(shape.keys, depth))};
     Value there = memref::LoadOp::create(b, packed, ValueRange{b.index(0)});
     b.ifThen(arith::CmpIOp::create(b, arith::CmpIPredicate::ne, there, work.keys), [&] {
       pack(block, column);
       memref::StoreOp::create(b, work.keys, packed, ValueRange{b.index(0)});
     });
-    emitWhole(work, block);
+    emitSpread(work, block);
     return;
   }
   Value tiles = b.ceilDivIndex(work.queryCount, rows);
@@ -438,9 +447,14 @@ void Emitter::emit(const Work &work) {
     block.first = b.addIndex(work.key, start);
     block.count = b.minIndex(b.index(shape.keys), b.subIndex(work.keyCount, start));
     int64_t group = shape.tile.vectors;
-    block.vectors = b.mulIndex(b.ceilDivIndex(block.count, group * lanes), group);
+    block.vectors = shape.uniform ? b.index(shape.paddedKeys(lanes) / lanes)
+                                  : b.mulIndex(b.ceilDivIndex(block.count, group * lanes), group);
+    block.steps = shape.uniform ? b.index(llvm::divideCeil(shape.keys, depth)) : b.ceilDivIndex(block.count, depth);
     pack(block, column);
-    emitBlock(work, block);
+    if (shape.uniform)
+      emitSpread(work, block);
+    else
+      emitBlock(work, block);
   });
   b.loop(b.index(0), tiles, 1, [&](Value tile) { finish(work, tile); });
 }

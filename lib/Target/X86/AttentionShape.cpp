@@ -45,7 +45,7 @@ std::optional<AttentionShape> x86::attentionShape(KernelFrame &frame) {
   const int64_t queries = op.getUniform() ? int64_t(*op.getUniform()) : kQueries;
   shape.queries = balancedBlock(queries, kQueries, shape.tile.rows);
   if (op.getUniform()) {
-    shape.whole = true;
+    shape.uniform = shape.whole = true;
     shape.keys = op.getKvUniform().value_or(*op.getUniform());
     if (scratchBytes(shape, lanes) <= kMaxScratch)
       return shape;

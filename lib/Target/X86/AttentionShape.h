@@ -10,13 +10,14 @@ namespace vitrify::x86 {
 
 struct AttentionShape {
   bool dot = false;     ///< bf16 products
-  bool whole = false;   ///< every unit sees the same number of keys, all in one block
+  bool uniform = false; ///< every unit sees the same number of keys, in blocks of nearly the same size
+  bool whole = false;   ///< all of them in one block
   int64_t headDim = 0;
   int64_t queries = 0;  ///< of a unit, a multiple of the tile's rows
   int64_t keys = 0;     ///< of a block
   RegisterTile tile{6, 4, 6};
   int64_t steps() const { return dot ? (headDim + 1) / 2 : headDim; } ///< of the loop over head_dim
-  int64_t paddedKeys(int64_t lanes) const { return llvm::alignTo(keys, whole ? lanes : tile.vectors * lanes); }
+  int64_t paddedKeys(int64_t lanes) const { return llvm::alignTo(keys, uniform ? lanes : tile.vectors * lanes); }
   int64_t paddedDim(int64_t lanes) const { return llvm::alignTo(headDim, lanes); }
 };
 
