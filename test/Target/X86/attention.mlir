@@ -1,27 +1,35 @@
 // RUN: vitrify-kernels %s --target=x86-64-v4-bf16 | FileCheck %s
 // RUN: vitrify-kernels %s --target=x86-64-v3 | FileCheck %s --check-prefix=V3
 
-// 577 tokens: the scores of a block of 116 keys for 32 queries are all that is ever stored, and never more.
+// 577 tokens: scores of six queries are all that is ever stored, and never more.
 // CHECK-LABEL: func.func @attention_bf16_h2_d64_
-// Q^T in pairs, S^T, P^T and V in pairs of keys, O^T.
-// CHECK-DAG: memref.alloca() {alignment = 64 : i64} : memref<{{[0-9]+}}x32x32xi32>
-// CHECK-DAG: memref.alloca() {alignment = 64 : i64} : memref<132x32xf32>
-// CHECK-DAG: memref.alloca() {alignment = 64 : i64} : memref<59x32xi32>
-// CHECK-DAG: memref.alloca() {alignment = 64 : i64} : memref<59x64xi32>
+// P of two tiles, S, V in pairs of keys, K^T in pairs.
+// CHECK-DAG: memref.alloca() {alignment = 64 : i64} : memref<12x592xbf16>
+// CHECK-DAG: memref.alloca() {alignment = 64 : i64} : memref<6x592xf32>
+// CHECK-DAG: memref.alloca() {alignment = 64 : i64} : memref<289x128xbf16>
+// CHECK-DAG: memref.alloca() {alignment = 64 : i64} : memref<37x32x32xbf16>
 // CHECK-NOT: memref<577x
+// CHECK: call @attention_{{.*}}.pack
 // CHECK: call @attention_{{.*}}.scores
 // CHECK: call @attention_{{.*}}.softmax
 // CHECK: call @attention_{{.*}}.output
-// Twelve keys by two vectors of queries; rows of K are broadcast as they lie in the fused buffer, whose rows are 384 apart.
+// CHECK: call @attention_{{.*}}.finish
+// CHECK-LABEL: func.func private @attention_{{.*}}.pack
+// Six queries by four vectors of keys; rows of Q are broadcast as they lie in the fused buffer, whose rows are 384 apart.
 // CHECK-LABEL: func.func private @attention_{{.*}}.scores
 // CHECK-SAME: memref<?x128xbf16, strided<[384, 1]>>
 // CHECK-COUNT-24: x86vector.avx512.dot
-// The softmax runs down columns: no value is reduced across lanes.
 // CHECK-LABEL: func.func private @attention_{{.*}}.softmax
-// CHECK-NOT: vector.shuffle
-// CHECK-NOT: vector.reduction
-// CHECK: x86vector.avx512.cvt.packed.f32_to_bf16
+// Probabilities of the tile that follows are made in the loop of this tile's products, and nothing there is reduced across
+// lanes.
 // CHECK-LABEL: func.func private @attention_{{.*}}.output
+// CHECK-NOT: vector.shuffle
+// CHECK: scf.for
+// CHECK: x86vector.avx512.cvt.packed.f32_to_bf16
+// CHECK: scf.for
+// CHECK-COUNT-24: x86vector.avx512.dot
+// CHECK: }
+// CHECK-LABEL: func.func private @attention_{{.*}}.finish
 
 // V3-LABEL: func.func @attention_f32_h2_d64_
 // V3-NOT: x86vector
