@@ -90,6 +90,19 @@ def test_fast_forms_round_like_the_exact_value(target, name):
     assert np.all(np.abs(found - exact) <= np.maximum(np.abs(exact) * (2.0**-8 + more), 1e-31))
 
 
+@TARGETS
+def test_gelu_of_every_bf16(target):
+    x = np.arange(1 << 16, dtype=np.uint16).view(BF16).reshape(-1, 256)
+    found = run("gelu_erf", x, target).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        wide = x.astype(np.float64)
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(wide))
+    np.testing.assert_array_equal(found[wide == np.inf], np.inf)
+    finite = np.isfinite(wide)
+    exact = np.where(wide < -40, 0, REFERENCE["gelu_erf"](np.clip(wide, -40, None)))[finite]
+    assert np.all(np.abs(found[finite] - exact) <= np.maximum(np.abs(exact) * (2.0**-8 + 2.0**-12.5), 1e-31))
+
+
 def in_linear(x, body, result, target):
     """The epilogue of a linear whose sums are 0, on %v: the elements of x."""
     rows, n = x.shape
