@@ -249,7 +249,7 @@ uint32_t checkGlobal(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &ac
     raceGlobal(w, i, ok, access, extent.dense);
   if (w.counting)
     countGlobal(w, i, ok, access, extent, write);
-  w.cta->changed |= write;
+  w.cta->changed |= write && access.access != Access::Atomic; // an atomic may have failed
   return ok;
 }
 
@@ -297,7 +297,7 @@ uint32_t checkShared(Warp &w, const Inst &i, uint32_t mask, const WarpAccess &ac
     raceShared(w, i, ok, access, extent.dense);
   if (w.counting)
     countShared(w, i, ok, access, extent);
-  w.cta->changed |= write;
+  w.cta->changed |= write && access.access != Access::Atomic; // an atomic may have failed
   return ok;
 }
 

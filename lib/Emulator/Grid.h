@@ -28,6 +28,25 @@ struct BarrierState {
 /// State of shared memory's race check; in Race.cpp.
 struct SharedShadow;
 
+/// The watch for polling over a grid; guarded by the grid's mutex. See Polling.h.
+struct PollWatch {
+  enum Phase : uint8_t { Off, Gathering, Watching };
+  Phase phase = Off;
+  uint32_t epoch = 0;
+  uint64_t idleStays = 0, patience = 2;
+  uint64_t gathered = 0, stuck = 0;
+  uint64_t outside = 0; ///< LaunchOptions::outsideActivity() when the second phase began
+  std::vector<Step> kinds; ///< by pc
+  struct Stuck {
+    std::string polls; ///< who polls what, the first few
+    unsigned count;    ///< of all polls
+    Warp *warp;
+    Poll first;
+  };
+  std::map<uint64_t, Stuck> blocks; ///< the first few that are stuck, by index
+  unsigned unlisted = 0;            ///< polls of further ones
+};
+
 struct Cta {
   uint64_t index = 0;
   uint32_t block[3] = {};
@@ -40,6 +59,9 @@ struct Cta {
   uint32_t nextWarp = 0;
   bool changed = false;      ///< something was stored since the last look: not a pure wait
   uint32_t idleTurns = 0;
+  PollWatch::Phase watchPhase = PollWatch::Off; ///< when the present turn began
+  uint32_t watchEpoch = 0, watchStays = 0;
+  bool stuck = false;
   std::unique_ptr<SharedShadow> shadow;
   std::map<uint32_t, std::vector<std::pair<uint32_t, uint32_t>>> asyncArrivals;
 
@@ -84,6 +106,7 @@ struct GridState {
   std::vector<std::unique_ptr<Cta>> spare;
   uint64_t nextBlock = 0, resident = 0, finished = 0;
   uint64_t progress = 0; ///< turns in which something changed
+  PollWatch watch;
 
   std::mutex reportMutex;
   std::vector<Report> reports;

@@ -7,6 +7,7 @@
 // has been left behind for long gets its turn, so that all make progress.
 //===----------------------------------------------------------------------===//
 #include "Frames.h"
+#include "Polling.h"
 
 #include <algorithm>
 #include <bit>
@@ -114,7 +115,7 @@ RunResult runWarp(Warp &w, int64_t slice) {
   GridState &grid = *w.grid;
   WorkerState &worker = *w.worker;
   PcCounts *counts = worker.counts.data();
-  const bool counting = w.counting;
+  const bool counting = w.counting, watching = w.watch != nullptr, looking = counting || watching;
   w.event = false;
   bool first = true; // the first block runs whole, however long it is, or a slice shorter than it would never end
 
@@ -174,9 +175,13 @@ RunResult runWarp(Warp &w, int64_t slice) {
         uint32_t p = *row<uint32_t>(w, i.guard);
         m &= (i.flags & FlagNegated) ? ~p : p;
       }
-      if (counting) {
-        counts[pc].warps += i.kind != Kind::Label;
-        counts[pc].threads += i.kind != Kind::Label ? std::popcount(m) : 0;
+      if (looking && i.kind != Kind::Label) {
+        if (counting) {
+          ++counts[pc].warps;
+          counts[pc].threads += std::popcount(m);
+        }
+        if (watching)
+          watchStep(w, i, pc, mask, m);
       }
       if ((i.flags & (FlagCheckInit | FlagDefsTracked)) && m)
         checkRegisters(w, i, m);

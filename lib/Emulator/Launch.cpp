@@ -8,6 +8,7 @@
 //===----------------------------------------------------------------------===//
 #include "Cache.h"
 #include "GlobalShadow.h"
+#include "Polling.h"
 #include "Race.h"
 
 #include <algorithm>
@@ -145,6 +146,8 @@ std::unique_ptr<Cta> makeCta(GridState &grid, std::unique_ptr<Cta> cta, uint64_t
   cta->exited = 0;
   cta->nextWarp = 0;
   cta->idleTurns = 0;
+  cta->watchEpoch = cta->watchStays = 0;
+  cta->stuck = false;
   cta->changed = true;
   cta->asyncArrivals.clear();
   for (BarrierState &b : cta->barriers)
@@ -224,6 +227,8 @@ Stay runCta(GridState &grid, Cta &cta, WorkerState &worker) {
       w.worker = &worker;
       uint64_t before = w.ticks;
       RunResult result = runWarp(w, slice);
+      if (w.watch)
+        watchState(w);
       uint64_t ran = w.ticks - before;
       worker.instructions += ran;
       if (grid.options->maxInstructions &&
@@ -288,11 +293,14 @@ void work(GridState &grid, WorkerState &worker) {
           }
           lock.unlock();
           cta = makeCta(grid, std::move(spare), index);
+          lock.lock();
+          watchBegin(grid, *cta);
           break;
         }
         if (!grid.ready.empty()) {
           cta = std::move(grid.ready.front());
           grid.ready.pop_front();
+          watchBegin(grid, *cta);
           break;
         }
         grid.wake.wait(lock);
@@ -301,6 +309,8 @@ void work(GridState &grid, WorkerState &worker) {
     cta->changed = false;
     Stay stay = runCta(grid, *cta, worker);
     std::unique_lock lock(grid.mutex);
+    if (stay != Stay::Stopped)
+      (void)watchEnd(grid, *cta, stay == Stay::Finished);
     if (stay == Stay::Finished) {
       ++grid.finished;
       --grid.resident;

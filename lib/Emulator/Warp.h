@@ -68,6 +68,28 @@ struct AsyncCopyState {
   std::vector<Copy> open;
 };
 
+/// What an instruction is to the watch for polling.
+enum class Step : uint8_t { Pure, Load, Atomic, Effect };
+
+/// Where a group of lanes polls.
+struct Poll {
+  uint32_t pc, mask;
+  uint64_t address; ///< of the first lane
+};
+
+/// A warp under the watch for polling; see Polling.h.
+struct WarpWatch {
+  const std::vector<Step> *kinds = nullptr; ///< by pc
+  bool effect = false;                      ///< it did what others may see, or looked at a clock
+  bool repeats = false;
+  uint64_t steps = 0, stepOf[32] = {};      ///< instructions; the last one of each lane
+  struct Seen {
+    uint64_t state, steps;
+  };
+  std::vector<Seen> seen;
+  std::vector<Poll> polls;
+};
+
 struct Warp {
   uint8_t *regs = nullptr;
   uint32_t alive = 0;       ///< lanes that have not exited
@@ -105,6 +127,7 @@ struct Warp {
   uint32_t clock = 1;       ///< race: this warp's own clock
   std::vector<uint32_t> seen;     ///< race: clocks of the block's warps that happened before
   std::shared_ptr<RaceState> race;
+  std::unique_ptr<WarpWatch> watch; ///< null: not under watch
 };
 
 //===-- Services, in Access.cpp, Faults.cpp, Sync.cpp ----------------------===//

@@ -54,6 +54,10 @@ struct LaunchOptions {
   bool stopAtFault = true;               ///< end the grid at the first memory fault, as hardware does
   uint64_t maxInstructions = 0;          ///< warp instructions of the grid before Timeout; 0: no limit
   const std::atomic<bool> *cancel = nullptr;
+  /// Whether others than the grid (the host, other grids) may write what it polls. 0: they may at any time; else a number
+  /// that changes with whatever they have done. Without it nobody may, and a grid that only polls is a deadlock. Called
+  /// from the grid's host threads.
+  std::function<uint64_t()> outsideActivity;
   std::function<void(std::string_view)> print; ///< vprintf's and __assertfail's text; default: stdout
 };
 

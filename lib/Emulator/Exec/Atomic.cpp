@@ -87,7 +87,7 @@ template <Area S, class T, auto F> void atom(Warp &w, const Inst &i, u32 m) {
       else
         return inArea<F, A>(value, b);
     };
-    if (i.count == 1) {
+    if (i.count == 1 && !w.watch) {
       // Lanes that meet in one place, and lanes in a row, take few transactions: an order of the lanes is as good as another.
       T old[32];
       bool done = false;
@@ -136,6 +136,8 @@ template <Area S, class T, auto F> void atom(Warp &w, const Inst &i, u32 m) {
       u8 *p = pointer<A>(w, l, acc.address[l]);
       for (u32 k = 0; k < i.count; ++k) {
         T old = update<T, A == Area::Global>(p + k * sizeof(T), [&](T value) -> T { return apply(l, k, value); });
+        if (w.watch)
+          w.watch->effect |= apply(l, k, old) != old;
         if (rows[k] != ~0u)
           R<T>(w, rows[k])[l] = old;
       }
@@ -163,6 +165,8 @@ template <Area S, bool Cas> void atom128(Warp &w, const Inst &i, u32 m) {
       if constexpr (Cas)
         now = old.lo == b.lo && old.hi == b.hi ? R<B128>(w, rows[2])[l] : old;
       __builtin_memcpy(p, &now, 16);
+      if (w.watch)
+        w.watch->effect |= now.lo != old.lo || now.hi != old.hi;
       if (rows[0] != ~0u)
         R<B128>(w, rows[0])[l] = old;
     }
