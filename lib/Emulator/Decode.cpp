@@ -7,6 +7,7 @@
 // marked by their top bit until all functions are known.
 //===----------------------------------------------------------------------===//
 #include "Decode.h"
+#include "Gates.h"
 #include "vitrify/Emulator/InstructionSet.h"
 
 #include <algorithm>
@@ -385,6 +386,8 @@ Status FunctionDecoder::instruction() {
   auto it = handlers().find(inst->opcode);
   if (it == handlers().end())
     return refuse();
+  if (std::string reason = gateReason(parsed, *inst, ctx.module.parsed().target, ctx.module.parsed().version); !reason.empty())
+    return refuse(reason);
   return (this->*it->second)();
 }
 

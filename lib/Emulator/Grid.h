@@ -33,7 +33,7 @@ struct PollWatch {
   enum Phase : uint8_t { Off, Gathering, Watching };
   Phase phase = Off;
   uint32_t epoch = 0;
-  uint64_t idleStays = 0, patience = 2;
+  uint64_t idleStays = 0, patience = 4;
   uint64_t gathered = 0, stuck = 0;
   uint64_t outside = 0; ///< LaunchOptions::outsideActivity() when the second phase began
   std::vector<Step> kinds; ///< by pc

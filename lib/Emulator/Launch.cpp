@@ -11,6 +11,8 @@
 #include "Polling.h"
 #include "Race.h"
 
+#include "vitrify/Emulator/LaunchThreads.h"
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -337,8 +339,11 @@ LaunchResult invalid(LaunchError error, std::string message) {
 }
 
 std::atomic<uint32_t> launchCounter{1};
+std::atomic<unsigned> poolThreads{0};
 
 } // namespace
+
+unsigned launchThreads() { return poolThreads.load(); }
 
 void collectCounters(GridState &grid, const std::vector<std::unique_ptr<WorkerState>> &workers, Counters &out);
 
@@ -420,11 +425,13 @@ LaunchResult launch(const LoadedModule &module, std::string_view kernel, const L
     workers.back()->initialised.resize(table->size());
   }
   std::vector<std::thread> pool;
+  poolThreads += threads - 1;
   for (unsigned k = 1; k < threads; ++k)
     pool.emplace_back([&, k] { work(grid, *workers[k]); });
   work(grid, *workers[0]);
   for (std::thread &t : pool)
     t.join();
+  poolThreads -= threads - 1;
   LaunchResult result;
   result.error = grid.error;
   result.message = std::move(grid.message);

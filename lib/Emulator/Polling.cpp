@@ -17,9 +17,10 @@ namespace vitrify::emulator {
 
 namespace {
 
-constexpr uint32_t kStaysWithoutRepeat = 16; ///< then the watch is given up: the block computes
+/// After so many turns in which it did not repeat, a block computes. Those of a varied schedule are short.
+constexpr uint32_t kTurnsWithoutRepeat = 2, kShortTurnsWithoutRepeat = 32;
 constexpr size_t kMostListed = 8;
-constexpr uint64_t kMostPatience = uint64_t(1) << 20;
+constexpr uint64_t kPatience = 4, kMostPatience = uint64_t(1) << 20;
 
 Step stepOf(const Inst &i, const InstInfo &info) {
   static const ExecFn moving[] = {findExec("clock.32"), findExec("clock.hi"), findExec("clock.64"), findExec("timer.64"),
@@ -145,7 +146,7 @@ void keep(PollWatch &watch, Cta &cta) {
 void giveUp(PollWatch &watch) {
   watch.phase = PollWatch::Off;
   watch.idleStays = 0;
-  watch.patience = std::min(watch.patience * 2, kMostPatience);
+  watch.patience = std::min(watch.patience * 4, kMostPatience);
 }
 
 void reportHang(GridState &grid) {
@@ -194,9 +195,7 @@ bool isStuck(const GridState &grid, const Cta &cta) {
 
 void watchStep(Warp &w, const Inst &i, uint32_t pc, uint32_t lanes, uint32_t mask) {
   WarpWatch &watch = *w.watch;
-  ++watch.steps;
-  for (uint32_t rest = lanes; rest; rest &= rest - 1)
-    watch.stepOf[std::countr_zero(rest)] = watch.steps;
+  watch.ran |= lanes;
   if (!mask)
     return;
   switch ((*watch.kinds)[pc]) {
@@ -219,14 +218,14 @@ void watchState(Warp &w) {
       ready |= g.mask;
   }
   const uint64_t state = stateOf(w);
-  uint64_t least = watch.steps; // since then every lane that can run has run
-  for (uint32_t rest = ready; rest; rest &= rest - 1)
-    least = std::min(least, watch.stepOf[std::countr_zero(rest)]);
-  watch.repeats = !ready; // else all wait for others
-  for (const WarpWatch::Seen &seen : watch.seen)
-    watch.repeats |= seen.state == state && seen.steps < least;
+  watch.repeats = !ready; // all wait for others; else every lane that can run has run, and is where it was
+  for (WarpWatch::Seen &seen : watch.seen) {
+    seen.ran |= watch.ran;
+    watch.repeats |= seen.state == state && !(ready & ~seen.ran);
+  }
+  watch.ran = 0;
   if (!watch.repeats && watch.seen.size() < 256)
-    watch.seen.push_back({state, watch.steps});
+    watch.seen.push_back({state, 0});
 }
 
 void watchBegin(GridState &grid, Cta &cta) {
@@ -253,7 +252,7 @@ bool watchEnd(GridState &grid, Cta &cta, bool finished) {
     if (finished || cta.changed) {
       watch.idleStays = 0;
       if (finished)
-        watch.patience = 2;
+        watch.patience = kPatience;
       return false;
     }
     bool full = grid.nextBlock == grid.blocks || grid.resident == uint64_t(grid.residentLimit);
@@ -293,7 +292,7 @@ bool watchEnd(GridState &grid, Cta &cta, bool finished) {
     return false;
   ++cta.watchStays;
   if (!cta.stuck && !isStuck(grid, cta)) {
-    if (cta.watchStays >= kStaysWithoutRepeat)
+    if (cta.watchStays >= (grid.options->seed ? kShortTurnsWithoutRepeat : kTurnsWithoutRepeat))
       giveUp(watch);
     return false;
   }

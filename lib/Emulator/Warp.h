@@ -82,9 +82,10 @@ struct WarpWatch {
   const std::vector<Step> *kinds = nullptr; ///< by pc
   bool effect = false;                      ///< it did what others may see, or looked at a clock
   bool repeats = false;
-  uint64_t steps = 0, stepOf[32] = {};      ///< instructions; the last one of each lane
+  uint32_t ran = 0;                         ///< lanes that did something since the last look at the state
   struct Seen {
-    uint64_t state, steps;
+    uint64_t state;
+    uint32_t ran; ///< lanes that did something since
   };
   std::vector<Seen> seen;
   std::vector<Poll> polls;

@@ -26,7 +26,7 @@ _MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 _SHARED_WITHOUT_ASKING = 48 << 10
 _ALL_DEVICES = "RTX 4090,L4,H100,B200,RTX 5090"
 _DEFAULTS = {"checks": "all", "kernels": "", "limit": 100, "seed": 0, "approx": "exact", "arithmetic": "chip", "threads": 0,
-             "counters": "off", "quiet": "on", "max_instructions": 0, "on_fault": "stop"}
+             "counters": "off", "quiet": "on", "max_instructions": 0, "on_fault": "stop", "polling": "report"}
 
 
 class EmulatorError(VitrifyError):
@@ -279,7 +279,7 @@ def run(ptx, kernel, grid, block, arrays, *, shared=0, chip="sm_89", cooperative
     (a Python number takes the parameter's width), bytes (structs), Empty(shape, dtype), View(array, offset) (only read;
     views of one array share its memory).
     shared: bytes of dynamic shared memory. chip: see chips(). check: raise when the kernel ends in an error.
-    options: checks, kernels, limit, seed, approx, arithmetic, threads, max_instructions, on_fault; see
+    options: checks, kernels, limit, seed, approx, arithmetic, threads, max_instructions, on_fault, polling; see
     vitrify-emulate --help.
     """
     with Session(ptx, chip=chip, counters=counters, **options) as session:

@@ -203,13 +203,13 @@ TEST(Checks, MbarrierOrdersProducerAndConsumer) {
     ld.shared.u32 %r7, [%r6];
     mul.wide.u32 %rd2, %r4, 4; add.s64 %rd3, %rd1, %rd2; st.global.u32 [%rd3], %r7;
   DONE:)";
-  Emulated e;
+  Emulated e("sm_90");
   uint64_t p = e.allocate(128);
-  e.load(kernelText(".param .u64 a", fill(text, "WAIT: mbarrier.try_wait.parity.shared.b64 %p3, [%r2], 0; @!%p3 bra WAIT;")));
+  e.load(kernelText(".param .u64 a", fill(text, "WAIT: mbarrier.try_wait.parity.shared.b64 %p3, [%r2], 0; @!%p3 bra WAIT;"), "sm_90"));
   LaunchResult r = e.run(oneBlock(64), p);
   EXPECT_TRUE(r.reports.empty()) << all(r);
   EXPECT_EQ(e.download<uint32_t>(p, 32)[9], 9u);
-  e.load(kernelText(".param .u64 a", fill(text, "")));
+  e.load(kernelText(".param .u64 a", fill(text, ""), "sm_90"));
   r = e.run(oneBlock(64), p);
   EXPECT_TRUE(found(r, FaultKind::RaceShared)) << all(r);
 }
@@ -295,8 +295,8 @@ const Twin kTwins[] = {
 TEST(Checks, FaultsAndTheirMendedTwins) {
   for (const Twin &t : kTwins) {
     for (bool good : {true, false}) {
-      Emulated e;
-      e.load(kernelText(".param .u64 a", fill(t.text, good ? t.good : t.bad), "sm_89", ".const .u32 fixed = 3;\n"));
+      Emulated e("sm_90");
+      e.load(kernelText(".param .u64 a", fill(t.text, good ? t.good : t.bad), "sm_90", ".const .u32 fixed = 3;\n"));
       LaunchResult r = e.run(oneBlock(t.threads), e.upload(std::vector<uint32_t>(64, 1)));
       if (good && t.kind != FaultKind::Deadlock)
         EXPECT_TRUE(r.reports.empty() && r.error == LaunchError::Success) << t.name << " mended: " << all(r);
@@ -316,10 +316,10 @@ TEST(Checks, DeadlockOfSomeThreadsNamesEachWait) {
   one: bar.sync 1, 64; ret;
   two: mbarrier.try_wait.parity.shared.b64 %p3, [%r1], 0; @!%p3 bra two; bar.sync 1, 64; ret;
   three: ret;)";
-  Emulated e;
-  e.load(kernelText("", fill(text, "32")));
+  Emulated e("sm_90");
+  e.load(kernelText("", fill(text, "32"), "sm_90"));
   EXPECT_TRUE(e.run(oneBlock(128)).reports.empty());
-  e.load(kernelText("", fill(text, "33")));
+  e.load(kernelText("", fill(text, "33"), "sm_90"));
   LaunchResult r = e.run(oneBlock(128));
   ASSERT_TRUE(found(r, FaultKind::Deadlock)) << all(r);
   EXPECT_EQ(r.error, LaunchError::LaunchFailed);

@@ -69,11 +69,10 @@ TEST(Polling, WaitsThatNobodyEndsAreReported) {
       {"a loop without end", "B: bra B;\n", "bra B;\nB:\n", oneBlock(32), "nothing is read either"},
   };
   for (const Case &c : cases)
-    for (uint64_t seed : {0, 1, 2})
-      for (unsigned threads : {1u, 2u})
-        for (uint8_t checks : {uint8_t(CheckAll), uint8_t(CheckNone)}) {
+    for (auto [seed, threads, checks] : {std::tuple(0, 1u, CheckAll), std::tuple(0, 2u, CheckAll), std::tuple(1, 2u, CheckAll),
+                                         std::tuple(0, 2u, CheckNone)}) {
           Emulated e;
-          e.options.seed = seed;
+          e.options.seed = uint64_t(seed);
           e.options.hostThreads = threads;
           e.options.checks = checks;
           uint64_t memory = e.upload(std::vector<uint32_t>(64, 0));
@@ -95,8 +94,8 @@ TEST(Polling, WaitsThatNobodyEndsAreReported) {
 TEST(Polling, BlocksThatCannotStartAreNamed) {
   // One block an SM, and one block more than SMs: all wait for all.
   for (uint32_t extra : {0u, 1u}) {
-    Emulated e;
-    uint32_t sms = uint32_t((*vitrify::findChip("sm_89"))->smCount);
+    Emulated e("L4");
+    uint32_t sms = uint32_t((*vitrify::findChip("L4"))->smCount);
     uint64_t memory = e.upload(std::vector<uint32_t>(64, 0));
     LaunchResult r = runText(e, "red.relaxed.gpu.global.add.u32 [%rd1], 1;\nP: ld.relaxed.gpu.global.u32 %r10, [%rd1]; mov.u32 %r11, %nctaid.x;\n"
                                 "setp.lt.u32 %p3, %r10, %r11;\n@%p3 bra P;\n",

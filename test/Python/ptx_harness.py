@@ -10,8 +10,8 @@ from ptx_numbers import FORMATS
 from vitrify import emulator
 
 THREADS = 256
-CHIP = "sm_120"
-HEAD = ".version 9.0\n.target sm_120a\n.address_size 64\n"
+CHIP = "sm_100" # the one target that has every form
+HEAD = ".version 9.0\n.target sm_100a\n.address_size 64\n"
 CLASSES = {"p": (".pred", np.uint32), "8": (".b8", np.uint16), "16": (".b16", np.uint16), "32": (".b32", np.uint32),
            "64": (".b64", np.uint64)}
 

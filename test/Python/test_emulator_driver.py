@@ -1,6 +1,7 @@
 """The emulated libcuda.so.1 under a program built with NVIDIA's header, nvcc's containers, and the tool vitrify-emulate."""
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -264,3 +265,49 @@ def test_python_is_clean_after_a_fault():
     assert result.counters["warp_instructions"] > 10 and "RTX 4090" in emulator.chips()
 
 
+
+
+#: A program of one thread on the driver, without numpy: its kernel polls a flag that the host sets, or nobody.
+POLLING = r'''
+import ctypes, sys, time
+cuda = ctypes.CDLL(sys.argv[1])
+def call(name, *args):
+    result = getattr(cuda, name)(*args)
+    if result:
+        print(name, result)
+        sys.exit(3)
+context, module, kernel, flag, stream = (ctypes.c_void_p() for _ in range(5))
+ptx = b""".version 8.4
+.target sm_89
+.address_size 64
+.visible .entry poll(.param .u64 p) { .reg .b32 %r; .reg .b64 %l; .reg .pred %p; ld.param.u64 %l, [p];
+again: ld.volatile.global.u32 %r, [%l]; setp.eq.u32 %p, %r, 0;
+@%p bra again;
+ret; }
+"""
+call("cuInit", 0)
+call("cuCtxCreate_v2", ctypes.byref(context), 0, 0)
+call("cuModuleLoadData", ctypes.byref(module), ptx)
+call("cuModuleGetFunction", ctypes.byref(kernel), module, b"poll")
+call("cuMemAlloc_v2", ctypes.byref(flag), ctypes.c_size_t(4))
+call("cuMemsetD32_v2", flag, 0, ctypes.c_size_t(1))
+call("cuStreamCreate", ctypes.byref(stream), 1)
+params = (ctypes.c_void_p * 1)(ctypes.addressof(flag))
+call("cuLaunchKernel", kernel, 1, 1, 1, 1, 1, 1, 0, None, params, None)
+if sys.argv[2] == "sets":
+    time.sleep(0.5)
+    call("cuMemsetD32Async", flag, 1, ctypes.c_size_t(1), stream)
+call("cuCtxSynchronize")
+print("done")
+'''
+
+
+@pytest.mark.parametrize("host, polling, output", [("sets", "auto", "done"), ("waits", "auto", "cuCtxSynchronize 719"),
+                                                   ("sets", "wait", "done"), ("waits", "report", "cuCtxSynchronize 719")])
+def test_polling_for_ever_is_told_from_waiting_for_the_host(host, polling, output, tmp_path):
+    script = tmp_path / "poll.py"
+    script.write_text(POLLING)
+    environment = {"PATH": "/usr/bin:/bin", "VITRIFY_EMULATOR_DEVICES": "sm_89", "VITRIFY_EMULATOR_POLLING": polling}
+    run = subprocess.run([sys.executable, script, LIBRARY / "libcuda.so.1", host], env=environment, capture_output=True, text=True, timeout=300)
+    assert run.stdout.strip() == output, run.stdout + run.stderr
+    assert ("repeat ld.volatile.global.u32 of address 0x" in run.stderr) == (host == "waits")

@@ -52,6 +52,8 @@ options:
   --threads N          host threads (default: all cores)
   --memory SIZE        device memory, e.g. 2G (default: the chip's)
   --max-instructions N warp instructions of a launch before it is stopped
+  --polling WHAT       grids in which every thread only polls: report them as deadlocks, wait, or auto (default of programs):
+                       report where no thread of the host can write
   --quiet              do not print reports
   --help               this text
 
@@ -231,7 +233,8 @@ Status parseOptions(int argc, char **argv, Options &options, bool &help) {
                                                                           {"--threads", "threads"},
                                                                           {"--memory", "memory"},
                                                                           {"--max-instructions", "max_instructions"},
-                                                                          {"--on-fault", "on_fault"}};
+                                                                          {"--on-fault", "on_fault"},
+                                                                          {"--polling", "polling"}};
   std::vector<std::string> results;
   for (int i = 1; i < argc; ++i) {
     std::string option = argv[i], value;

@@ -90,6 +90,7 @@ Status writeResults(const Options &options, const std::vector<CUdeviceptr> &addr
 StatusOr<int> runKernel(const Options &options) {
   const CudaApi &cu = driverApi();
   DriverOptions driver;
+  driver.polling = Polling::Report; // nobody writes while the kernel runs
   for (const auto &[name, value] : options.driver)
     VITRIFY_RETURN_IF_ERROR(setDriverOption(driver, name, value));
   bool print = driver.printReports;

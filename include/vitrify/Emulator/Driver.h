@@ -21,6 +21,10 @@ namespace vitrify::emulator {
 /// All members are set. The driver behind it is one for the process, like NVIDIA's.
 const cuda::CudaApi &driverApi();
 
+/// What becomes of a grid in which every thread only polls. Auto: it is a deadlock if every thread of the process that is
+/// not the emulator's waits in a call of the driver, nothing else runs, and the memory is no memory of the host's.
+enum class Polling : uint8_t { Auto, Report, Wait };
+
 /// How kernels run that are launched through the driver. Read from the environment (VITRIFY_EMULATOR_*) at cuInit.
 struct DriverOptions {
   std::vector<std::string> devices; ///< names or targets of chips; empty: one of each in the table
@@ -30,6 +34,7 @@ struct DriverOptions {
   bool printCounters = false;       ///< a table after every launch to stderr
   std::string reportPath;           ///< a JSON line for each launch is appended here; empty: none
   bool keepRecords = false;         ///< for takeLaunchRecords
+  Polling polling = Polling::Auto;
   uint64_t memoryBytes = 0;         ///< of each device; 0: what the chip has
 };
 

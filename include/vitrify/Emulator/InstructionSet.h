@@ -9,7 +9,9 @@
 
 #include "vitrify/Emulator/Module.h"
 
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace vitrify::emulator {
@@ -23,5 +25,8 @@ std::vector<std::string> executorKeys();
 
 /// Those that the module's instructions use. An executor with several keys counts under each.
 std::vector<std::string> executorKeys(const LoadedModule &module);
+
+/// The lines of instructions that the module's target or ISA version does not have, each with why.
+std::vector<std::pair<uint32_t, std::string>> unavailable(const Module &module);
 
 } // namespace vitrify::emulator

@@ -100,5 +100,12 @@ char *vitrifyEmulatorInstructions(const char *ptx, const char *chip) {
   return copyOut(j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
+/// [[line, why], ...]: instructions that the module's own target or version does not have; or {"error": "..."}.
+char *vitrifyEmulatorUnavailable(const char *ptx) {
+  auto module = Module::parse(ptx, "module");
+  nlohmann::json j = module.ok() ? nlohmann::json(unavailable(**module)) : nlohmann::json{{"error", module.status().message()}};
+  return copyOut(j.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
 void vitrifyEmulatorFree(char *text) { std::free(text); }
 }

@@ -7,11 +7,13 @@
 //===----------------------------------------------------------------------===//
 #include "State.h"
 
+#include "vitrify/Emulator/LaunchThreads.h"
 #include "vitrify/Support/Json.h"
 
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 namespace vitrify::emulator::driver {
 namespace {
@@ -155,6 +157,18 @@ CUresult prepareLaunch(Context &context, CUfunction handle, const LaunchConfig &
   return CUDA_SUCCESS;
 }
 
+/// The number of waits begun, as long as nobody can do anything but wait for this launch; else 0.
+static uint64_t activityOfTheHost() {
+  std::error_code error;
+  std::ptrdiff_t threads = 0;
+  for (std::filesystem::directory_iterator it("/proc/self/task", error), end; !error && it != end; it.increment(error))
+    ++threads;
+  DriverState &s = state();
+  Lock lock(s.mutex);
+  const std::ptrdiff_t known = std::ptrdiff_t(s.workers) + launchThreads() + s.waiting;
+  return !error && s.running == 1 && s.waiting && threads == known ? s.waits : 0;
+}
+
 CUresult runLaunch(Context &context, const PreparedLaunch &prepared) {
   DriverState &s = state();
   DriverOptions options;
@@ -163,6 +177,10 @@ CUresult runLaunch(Context &context, const PreparedLaunch &prepared) {
     options = s.options;
   }
   options.launch.cancel = &s.cancel;
+  if (options.polling == Polling::Auto)
+    options.launch.outsideActivity = activityOfTheHost;
+  else if (options.polling == Polling::Wait)
+    options.launch.outsideActivity = [] { return uint64_t(0); };
   if (!options.kernels.empty() &&
       std::none_of(options.kernels.begin(), options.kernels.end(),
                    [&](const std::string &part) { return prepared.kernel.find(part) != std::string::npos; }))

@@ -17,7 +17,7 @@ namespace {
 constexpr std::string_view kPrefix = "VITRIFY_EMULATOR_";
 constexpr std::string_view kNames =
     "devices, checks, kernels, limit, seed, approx, arithmetic, threads, counters, report, "
-    "quiet, memory, max_instructions, on_fault";
+    "quiet, memory, max_instructions, on_fault, polling";
 
 std::vector<std::string> split(std::string_view text) {
   std::vector<std::string> parts;
@@ -144,6 +144,12 @@ Status setDriverOption(DriverOptions &options, std::string_view name, std::strin
   }
   if (name == "report") {
     options.reportPath = value;
+    return {};
+  }
+  if (name == "polling") {
+    if (value != "auto" && value != "report" && value != "wait")
+      return wrong(name, value, "auto, report or wait");
+    options.polling = value == "auto" ? Polling::Auto : value == "report" ? Polling::Report : Polling::Wait;
     return {};
   }
   if (name == "memory")

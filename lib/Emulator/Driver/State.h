@@ -207,6 +207,9 @@ struct DriverState {
   std::vector<LaunchRecord> records;
   std::atomic<bool> cancel{false};
   unsigned running = 0; ///< pieces of work being run now
+  unsigned workers = 0; ///< threads of streams
+  unsigned waiting = 0; ///< calls that wait for work
+  uint64_t waits = 0;   ///< calls that have begun to wait
   unsigned long long nextId = 1;
   Table<Context> contexts;
   Table<Module> modules;

@@ -26,6 +26,7 @@ void workLoop(StreamRef stream) {
     s.changed.wait(lock, [&] { return stream->queue.empty() ? stream->closing : ready(stream->queue.front()); });
     if (stream->queue.empty()) {
       stream->hasWorker = false;
+      --s.workers;
       return;
     }
     QueuedWork item = std::move(stream->queue.front());
@@ -98,6 +99,7 @@ TicketRef submit(Stream &stream, Work work, std::vector<TicketRef> more) {
                      : &stream == context.perThread.get() ? context.perThread
                                                           : s.streams.find(&stream);
     stream.hasWorker = true;
+    ++s.workers;
     std::thread(workLoop, std::move(self)).detach();
   }
   s.changed.notify_all();
@@ -105,8 +107,13 @@ TicketRef submit(Stream &stream, Work work, std::vector<TicketRef> more) {
 }
 
 CUresult wait(Lock &lock, Context &context, TicketRef ticket) {
-  if (ticket)
-    state().changed.wait(lock, [&] { return ticket->done; });
+  if (ticket) {
+    DriverState &s = state();
+    ++s.waiting;
+    ++s.waits;
+    s.changed.wait(lock, [&] { return ticket->done; });
+    --s.waiting;
+  }
   return context.error ? fail(context.error, context.message) : CUDA_SUCCESS;
 }
 
