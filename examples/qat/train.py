@@ -48,6 +48,7 @@ def main():
     parser.add_argument("--digits", default=str(ROOT / "test/Golden/mnist/t10k"), help="path before -images-idx3-ubyte.gz")
     parser.add_argument("--output", type=Path, default=ROOT / "build/qat")
     parser.add_argument("--seconds", type=float, default=50, help="of training")
+    parser.add_argument("--steps", type=int, help="of training, instead of seconds: the same work on any machine")
     parser.add_argument("--precision", choices=qat.LINEARS, default="e4m3")
     parser.add_argument("--spread", type=float, default=1, help="columns of a weight differ in size by this factor (a power of two)")
     parser.add_argument("--threads", type=int, default=2)
@@ -74,7 +75,7 @@ def main():
     groups = [{"params": [p], "lr": 3e-4 * float(p.detach().square().mean().sqrt())} for p in student.parameters()]
     optimizer = torch.optim.AdamW(groups, weight_decay=0)
     begin, steps = time.monotonic(), 0
-    while (passed := (time.monotonic() - begin) / options.seconds) < 1:
+    while (passed := steps / options.steps if options.steps else (time.monotonic() - begin) / options.seconds) < 1:
         for group in optimizer.param_groups: # down to nothing at the end
             group["lr"] = group.setdefault("first_lr", group["lr"]) * (1 - passed)
         loss = aligned(train[torch.randint(len(train), (128,))])[1]

@@ -251,3 +251,14 @@ def test_on_a_gpu_codes_are_multiplied_out_and_said_to_be(x, tmp_path):
     layers = layers_of(tmp_path / "m.vitrify")
     for name in ("b0.q", "b1.fc1", "b3.fc2"):
         assert layers[name]["precision"] == "f16" and layers[name]["note"] == "its codes of 4 bits are multiplied out, as there is no kernel for them"
+
+
+@pytest.mark.parametrize("target", op_targets())
+def test_codes_without_their_scales_have_no_kernel(target, tmp_path):
+    for w_scales, given in (("", ""), ("w_scales(%s : tensor<8x2xf32>) ", "%s: tensor<8x2xf32>")):
+        (tmp_path / "m.mlir").write_text(
+            'vit.weight @w : tensor<8x32xf4E2M1FN> {\n  %0 = vit.literal dense<1.0> : tensor<8x32xf4E2M1FN>\n  vit.yield %0 : tensor<8x32xf4E2M1FN>\n}\n'
+            f"func.func @f(%x: tensor<?x32xf32>{', ' if given else ''}{given}) {{\n  %w = vit.get @w : tensor<8x32xf4E2M1FN>\n"
+            f'  %r = vit.linear %x, %w {w_scales}layers ["l"] : tensor<?x32xf32>, tensor<8x32xf4E2M1FN> -> tensor<?x8xf32>\n  return\n}}\n')
+        with pytest.raises(VitrifyError, match="weights of element type f4E2M1FN without scales in f8E4M3FN of 16 columns each"):
+            run_tool("vitrify-kernels", [tmp_path / "m.mlir", f"--target={target}"])

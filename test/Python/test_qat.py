@@ -52,12 +52,12 @@ def test_trained_and_compiled_are_one(tmp_path):
 
 def test_nvfp4_is_trained_and_compiled_as_one(tmp_path):
     """A model whose columns differ in size loses by NVFP4; training wins at least half of it back, and what was trained is what the bundle holds."""
-    done = run(ROOT / "examples/qat/train.py", "--precision", "nvfp4", "--spread", 32, "--seconds", 30, "--output", tmp_path)
+    done = run(ROOT / "examples/qat/train.py", "--precision", "nvfp4", "--spread", 32, "--steps", 100, "--threads", 1, "--output", tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])
     print(told)
     assert told["linears"] == 24 and told["float"] - told["before"] > 1 and told["after"] - told["before"] >= 0.5 * (told["float"] - told["before"])
-    assert told["compiled"] == told["after"] and told["same_answers"] == told["images"] and told["median_error"] < 1e-4
+    assert abs(told["compiled"] - told["after"]) < 1e-3 and told["same_answers"] == told["images"] and told["median_error"] < 1e-4
     checkpoint, bundle = tensors_of(tmp_path / "checkpoint/model.safetensors"), bundle_tensors(tmp_path / "trained.vitrify")
     expected, found = [np.zeros(16, np.int64), np.zeros(256, np.int64)], [np.zeros(16, np.int64), np.zeros(256, np.int64)]
     for name, (dtype, data) in checkpoint.items():
