@@ -189,7 +189,7 @@ TEST(Recipe, BlocksOfNvfp4) {
     std::memcpy(w.data.data() + 4 * (112 + i), &tiny, 4);
   }
   Recipe recipe;
-  RecipeValue x = *recipe.literal(w.type, w.data);
+  RecipeValue x = *recipe.literal(w.type, {w.data.begin(), w.data.end()});
   RecipeValue t = *recipe.amax(x, false, 6 * 448);
   RecipeValue s = *recipe.round(*recipe.amaxBlocks(x, {1, 16}, 6), t);
   RecipeValue each = *recipe.binary(Kind::Mul, *recipe.cast(s, DType::F32), t);
