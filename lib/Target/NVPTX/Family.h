@@ -26,7 +26,7 @@ struct Family {
 };
 
 extern const Family kLinearFamily, kPatchFamily, kAttentionFamily, kRowFamily, kElementwiseFamily, kGatherFamily, kRopeFamily, kGateFamily,
-    kScatterFamily, kPoolFamily;
+    kScatterFamily, kPoolFamily, kGroupTokensFamily, kGroupedLinearFamily;
 
 /// How an op's tensors become pointer arguments: weights, then reads, then writes, each once.
 struct Arguments {

@@ -14,28 +14,10 @@ using namespace vitrify::nvptx;
 
 namespace {
 
-std::optional<MatrixType> matrixType(Type element) {
-  if (isa<Float8E4M3FNType>(element)) return MatrixType::F8E4M3;
-  if (element.isF16()) return MatrixType::F16;
-  if (element.isBF16()) return MatrixType::BF16;
-  return std::nullopt;
-}
-
-/// Row counts that tiles are chosen for when the plan does not say which can occur.
-constexpr int64_t kSampleRows[] = {1,   8,   16,   32,   48,   64,   96,   128,  197,  256,  394,   512,
-                                   788, 1024, 1576, 2048, 3152, 4096, 6304, 8192, 12608, 16384};
 /// Kernels of an op at most: each costs compile time and place in the bundle.
 constexpr unsigned kMaxRanges = 6;
 /// Rows up to which a split tile that was asked for serves.
 constexpr int64_t kAskedSplitRows = 4096;
-
-std::vector<const Chip *> chipsOf(const TargetRow &row) {
-  std::vector<const Chip *> all;
-  for (const Chip &chip : chips())
-    if (chip.target == row.name && (row.tune.empty() || row.tune == chip.name))
-      all.push_back(&chip);
-  return all;
-}
 
 LinearProblem problemOf(vit::LinearOp op, const TargetRow &row) {
   LinearProblem p;
@@ -52,14 +34,6 @@ LinearProblem problemOf(vit::LinearOp op, const TargetRow &row) {
   return p;
 }
 
-/// A tile as numbers, and back.
-std::vector<int64_t> numbersOf(const LinearTile &t) {
-  return {t.rows, t.columns, t.depthBytes, t.stages, t.warpRows, t.warpColumns, t.swapped, t.split};
-}
-LinearTile tileOf(ArrayRef<int64_t> v) {
-  return {int(v[0]), int(v[1]), int(v[2]), int(v[3]), int(v[4]), int(v[5]), v[6] != 0, int(v[7])};
-}
-
 /// The tile that "vit.tile" on the op asks for, for experiments and tests.
 std::optional<LinearTile> askedTile(vit::LinearOp op) {
   auto asked = op->getAttrOfType<DenseI64ArrayAttr>("vit.tile");
@@ -69,10 +43,8 @@ std::optional<LinearTile> askedTile(vit::LinearOp op) {
 std::vector<LinearChoice> choicesOf(vit::LinearOp op, const TargetRow &row) {
   if (auto tile = askedTile(op))
     return {{tile->split > 1 ? kAskedSplitRows : INT64_MAX, *tile}};
-  SmallVector<int64_t> samples(std::begin(kSampleRows), std::end(kSampleRows));
   bool bounded = op->hasAttr("vit.rows");
-  if (auto rows = op->getAttrOfType<DenseI64ArrayAttr>("vit.rows"))
-    samples.assign(rows.asArrayRef().begin(), rows.asArrayRef().end());
+  SmallVector<int64_t> samples = sampleRows(op);
   return chooseTiles(problemOf(op, row), chipsOf(row), samples, kMaxRanges, bounded);
 }
 

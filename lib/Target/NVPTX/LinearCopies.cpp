@@ -38,7 +38,11 @@ OperandCopies::OperandCopies(GpuBuilder &g, const LinearKernel &kernel, Kind kin
   chunkByte = g.mul(chunk, kChunk);
   if (kernel.patches && kind == Kind::Input)
     patches.emplace(g, *kernel.patches, pointer, kernel.type == MatrixType::BF16);
-  source = patches ? pointer : g.gep(pointer, g.add(g.mul(g.zext64(row), stride), g.zext64(chunkByte)));
+  bool gathered = kernel.list && kind == Kind::Input;
+  if (patches || gathered)
+    source = patches ? pointer : g.gep(pointer, chunkByte);
+  else
+    source = g.gep(pointer, g.add(g.mul(g.zext64(row), stride), g.zext64(chunkByte)));
   int step = tile.rowsPerCopy(), period = kind == Kind::Input ? 8 : tile.swapped ? 64 : 32;
   Value first;
   for (int at = 0; at < rows; at += step) {
@@ -56,8 +60,14 @@ OperandCopies::OperandCopies(GpuBuilder &g, const LinearKernel &kernel, Kind kin
       sharedOffsets.push_back(g.add(
           g.add(g.mul(placed, tile.depthBytes), g.mul(swizzledChunk(g, chunk, placed, tile.depthBytes), kChunk)), sharedBase));
     }
-    sourceOffsets.push_back(at * stride);
     valid.push_back(limit ? g.slt(copyRow, limit) : Value());
+    if (gathered) {
+      Value entry = g.add(firstRow, g.select(valid.back(), copyRow, g.c32(0)));
+      Value named = g.load(g.i32(), g.gep(kernel.list->entries, g.mul(g.zext64(entry), 4)), 4);
+      sourceOffsets.push_back(g.mul(g.zext64(named), stride));
+    } else {
+      sourceOffsets.push_back(g.c64(at * stride));
+    }
     if (patches)
       rowPointers.push_back(patches->firstPixel(g.add(firstRow, g.select(valid.back(), copyRow, g.c32(0)))));
   }
@@ -109,7 +119,7 @@ void OperandCopies::issue(Value stage, Value pointer, Value firstByte) {
     Value bytes = left;
     if (valid[i])
       bytes = g.select(valid[i], left ? left : g.c32(kChunk), g.c32(0));
-    Value from = g.gep(pointer, g.c64(sourceOffsets[i]));
+    Value from = g.gep(pointer, sourceOffsets[i]);
     if (stride % kChunk == 0)
       g.cpAsync16(target, from, bytes);
     else

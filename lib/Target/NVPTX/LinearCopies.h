@@ -26,7 +26,7 @@ Value swizzledChunk(GpuBuilder &g, Value chunk, Value placedRow, int depthBytes)
 class OperandCopies {
 public:
   enum class Kind : uint8_t { Input, Weight };
-  /// `pointer` is at the tile's first row; `rows` is the tile's height, `limit` how many of them exist (i32), null when
+  /// `pointer` is at the tile's first row, or at row 0 where rows are gathered; `rows` is the tile's height, `limit` how many of them exist (i32), null when
   /// all do. `sharedBase` is the operand's place in a stage.
   OperandCopies(GpuBuilder &g, const LinearKernel &kernel, Kind kind, Value pointer, int64_t stride, int rows, Value limit,
                 int sharedBase, Value firstRow);
@@ -50,7 +50,7 @@ private:
   bool tail;                 ///< the last stage reaches past the end of K
   Value source, chunkByte, firstRow;
   llvm::SmallVector<Value> sharedOffsets, valid, rowPointers; ///< by copy; valid is null where all rows exist
-  llvm::SmallVector<int64_t> sourceOffsets;
+  llvm::SmallVector<Value> sourceOffsets; ///< i64
   Value lastMine;            ///< this thread has a chunk in the last copy; null when every thread has
 };
 

@@ -15,6 +15,27 @@
 using namespace mlir;
 using namespace vitrify::nvptx;
 
+Value vitrify::nvptx::emitMma(GpuBuilder &g, MatrixType type, ArrayRef<Value> wide, Value n0, Value n1, ArrayRef<Value> c, bool f16) {
+  SmallVector<Value> operands(wide);
+  operands.append({n0, n1});
+  StringRef name = "llvm.nvvm.mma.m16n8k32.row.col.f32.e4m3.e4m3.f32";
+  SmallVector<Type> results(4, g.f32());
+  Type half2 = VectorType::get(2, g.b.getF16Type());
+  if (type == MatrixType::BF16)
+    name = "llvm.nvvm.mma.m16n8k16.row.col.bf16";
+  if (type == MatrixType::F16) {
+    name = "llvm.nvvm.mma.m16n8k16.row.col.f32.f32";
+    for (Value &v : operands)
+      v = g.create<LLVM::BitcastOp>(half2, v);
+  }
+  if (f16) {
+    name = "llvm.nvvm.mma.m16n8k32.row.col.f16.e4m3.e4m3.f16";
+    results.assign(2, half2);
+  }
+  operands.append(c.begin(), c.end());
+  return g.intrinsic(name, LLVM::LLVMStructType::getLiteral(g.b.getContext(), results), operands);
+}
+
 namespace {
 
 constexpr int kChunk = 16;      // bytes of a row of an ldmatrix tile
@@ -48,7 +69,6 @@ private:
   SmallVector<Run> runs() const;
   SmallVector<Value> rowsOfThread(), columnsOfThread();
   void multiplyStep(int step, Value stage, MutableArrayRef<Value> sums, bool f16);
-  Value mma(ArrayRef<Value> wide, Value n0, Value n1, ArrayRef<Value> c, bool f16);
   void multiply(Value stage, Value tile, MutableArrayRef<Value> sums);
   void promote(MutableArrayRef<Value> sums, ArrayRef<Value> part, ArrayRef<Value> rowScales,
                ArrayRef<SmallVector<Value>> columnScales);
@@ -140,27 +160,6 @@ SmallVector<Value> LinearBuilder::columnsOfThread() {
   return all;
 }
 
-Value LinearBuilder::mma(ArrayRef<Value> wide, Value n0, Value n1, ArrayRef<Value> c, bool f16) {
-  SmallVector<Value> operands(wide);
-  operands.append({n0, n1});
-  StringRef name = "llvm.nvvm.mma.m16n8k32.row.col.f32.e4m3.e4m3.f32";
-  SmallVector<Type> results(4, g.f32());
-  Type half2 = VectorType::get(2, g.b.getF16Type());
-  if (k.type == MatrixType::BF16)
-    name = "llvm.nvvm.mma.m16n8k16.row.col.bf16";
-  if (k.type == MatrixType::F16) {
-    name = "llvm.nvvm.mma.m16n8k16.row.col.f32.f32";
-    for (Value &v : operands)
-      v = g.create<LLVM::BitcastOp>(half2, v);
-  }
-  if (f16) {
-    name = "llvm.nvvm.mma.m16n8k32.row.col.f16.e4m3.e4m3.f16";
-    results.assign(2, half2);
-  }
-  operands.append(c.begin(), c.end());
-  return g.intrinsic(name, LLVM::LLVMStructType::getLiteral(g.b.getContext(), results), operands);
-}
-
 /// One step of 32 bytes of K. `sums` are 4 f32 a fragment pair, or 2 pairs of f16.
 void LinearBuilder::multiplyStep(int step, Value stage, MutableArrayRef<Value> sums, bool f16) {
   Value wideBase = g.gep(stage, wideOffsets[step]), narrowBase = g.gep(stage, narrowOffsets[step]);
@@ -171,7 +170,7 @@ void LinearBuilder::multiplyStep(int step, Value stage, MutableArrayRef<Value> s
   auto multiplyFragment = [&](unsigned n, Value n0, Value n1) {
     for (unsigned m = 0; m < wideFragments; ++m) {
       MutableArrayRef<Value> c = sums.slice((m * narrowFragments + n) * each, each);
-      Value d = mma(wide[m], n0, n1, c, f16);
+      Value d = emitMma(g, k.type, wide[m], n0, n1, c, f16);
       for (unsigned r = 0; r < each; ++r)
         c[r] = g.extract(d, r);
     }
@@ -285,7 +284,7 @@ void LinearBuilder::build(Value rows64, Value depth64, Value input, Value weight
     end = g.smin(g.add(begin, each), tiles);
   }
   auto at = [&](Value base, Value row, int64_t stride) { return g.gep(base, g.mul(g.zext64(row), stride)); };
-  Value inputAt = k.patches ? input : at(input, firstRow, k.inputStride);
+  Value inputAt = k.patches || k.list ? input : at(input, firstRow, k.inputStride);
   OperandCopies x(g, k, OperandCopies::Kind::Input, inputAt, k.inputStride, t.rows, g.sub(rows, firstRow), 0, firstRow);
   Value columnsLeft = k.columns % t.columns == 0 ? Value() : g.sub(g.c32(k.columns), firstColumn);
   OperandCopies w(g, k, OperandCopies::Kind::Weight, at(weight, firstColumn, k.weightStride), k.weightStride, t.columns,
@@ -349,6 +348,12 @@ void LinearBuilder::build(Value rows64, Value depth64, Value input, Value weight
   SmallVector<Run> all = runs();
   const unsigned window = std::max(1u, kOperandRegisters / std::max(1u, epilogue.rowRegisters()));
   Value lastRow = g.sub(rows, g.c32(1));
+  // The row of the result that a row of the tile is; of gathered rows, what the list says.
+  SmallVector<Value> resultRows;
+  for (Value row : threadRows) {
+    Value inside = g.smin(row, lastRow);
+    resultRows.push_back(k.list ? g.load(g.i32(), g.gep(k.list->entries, g.mul(g.zext64(inside), 4)), 4) : inside);
+  }
   for (size_t first = 0, end; first < all.size(); first = end) {
     for (end = first + 1; end < all.size() && end < first + window && all[end].columns == all[first].columns; ++end)
       ;
@@ -357,12 +362,12 @@ void LinearBuilder::build(Value rows64, Value depth64, Value input, Value weight
       epilogue.beginColumns(threadColumns[all[first].columns]);
     SmallVector<EpilogueEmitter::RowOperands> operands;
     for (const Run &run : together)
-      operands.push_back(epilogue.loadRow(g.smin(threadRows[run.row], lastRow)));
+      operands.push_back(epilogue.loadRow(resultRows[run.row]));
     for (auto [run, loaded] : llvm::zip_equal(together, operands)) {
       SmallVector<Value> values;
       for (unsigned i : run.at)
         values.push_back(loop.getResult(i));
-      epilogue.emitLoadedRow(threadRows[run.row], g.slt(threadRows[run.row], rows), values, loaded);
+      epilogue.emitLoadedRow(resultRows[run.row], g.slt(threadRows[run.row], rows), values, loaded);
     }
   }
 }

@@ -20,6 +20,11 @@ struct DepthScales {
   int64_t height = 1;          ///< rows of x or w that share a scale
 };
 
+/// Rows of x, and of the result, that a list in global memory names: `rows` of the kernel are its entries then.
+struct RowList {
+  Value entries; ///< pointer to the first, i32
+};
+
 /// Everything the code of a linear depends on beside its epilogue.
 struct LinearKernel {
   MatrixType type = MatrixType::F8E4M3;
@@ -29,6 +34,7 @@ struct LinearKernel {
   int64_t weightStride = 0;    ///< bytes from one row of w to the next
   LinearTile tile;
   std::optional<PatchInput> patches; ///< x is read from images; 16-bit types only
+  std::optional<RowList> list;       ///< rows are gathered
 
   DepthScales inputScales, weightScales;
   /// Sums of f16 inside the tensor core, moved into f32 accumulators every `promoteDepth` elements of K. FP8 only; the
@@ -46,6 +52,10 @@ struct LinearKernel {
 /// m16n8k16 (16-bit), f32 accumulators. With split > 1 each CTA hands its own part of the sum to the epilogue.
 void emitLinearMmaSync(GpuBuilder &g, const LinearKernel &kernel, Value rows, Value depth, Value input, Value weight,
                        EpilogueEmitter &epilogue);
+
+/// c + a b of one mma.sync: `wide` is the 16-row operand, n0 and n1 the 8-column one, `c` 4 f32 (or 2 pairs of f16 for sums of
+/// FP8 in `f16`). The struct of results.
+Value emitMma(GpuBuilder &g, MatrixType type, llvm::ArrayRef<Value> wide, Value n0, Value n1, llvm::ArrayRef<Value> c, bool f16);
 
 /// KernelSpec::facts of a product [rows, depth] x [depth, columns] of elements of so many bytes.
 std::map<std::string, int64_t> linearFacts(const LinearTile &tile, int64_t columns, int64_t depth, int64_t bytes);

@@ -4,6 +4,9 @@
 //===----------------------------------------------------------------------===//
 #include "LinearTiles.h"
 
+#include "mlir/IR/BuiltinAttributes.h"
+#include "mlir/IR/BuiltinTypes.h"
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -41,6 +44,36 @@ KernelLaunch reduceLaunch(const LinearProblem &p, int split, int64_t rows) {
 
 } // namespace
 
+std::optional<MatrixType> nvptx::matrixType(mlir::Type element) {
+  if (mlir::isa<mlir::Float8E4M3FNType>(element)) return MatrixType::F8E4M3;
+  if (element.isF16()) return MatrixType::F16;
+  if (element.isBF16()) return MatrixType::BF16;
+  return std::nullopt;
+}
+
+std::vector<const Chip *> nvptx::chipsOf(const TargetRow &row) {
+  std::vector<const Chip *> all;
+  for (const Chip &chip : chips())
+    if (chip.target == row.name && (row.tune.empty() || row.tune == chip.name))
+      all.push_back(&chip);
+  return all;
+}
+
+llvm::SmallVector<int64_t> nvptx::sampleRows(mlir::Operation *op) {
+  static constexpr int64_t kSampleRows[] = {1,   8,   16,   32,   48,   64,   96,   128,  197,  256,  394,   512,
+                                            788, 1024, 1576, 2048, 3152, 4096, 6304, 8192, 12608, 16384};
+  if (auto rows = op->getAttrOfType<mlir::DenseI64ArrayAttr>("vit.rows"))
+    return llvm::SmallVector<int64_t>(rows.asArrayRef());
+  return {std::begin(kSampleRows), std::end(kSampleRows)};
+}
+
+std::vector<int64_t> nvptx::numbersOf(const LinearTile &t) {
+  return {t.rows, t.columns, t.depthBytes, t.stages, t.warpRows, t.warpColumns, t.swapped, t.split};
+}
+LinearTile nvptx::tileOf(llvm::ArrayRef<int64_t> v) {
+  return {int(v[0]), int(v[1]), int(v[2]), int(v[3]), int(v[4]), int(v[5]), v[6] != 0, int(v[7])};
+}
+
 std::string LinearTile::name() const {
   std::string s = std::to_string(rows) + "x" + std::to_string(columns) + "x" + std::to_string(depthBytes) + "s" +
                   std::to_string(stages) + "w" + std::to_string(warpRows) + std::to_string(warpColumns);
@@ -64,7 +97,7 @@ bool nvptx::buildable(const LinearProblem &p, const LinearTile &t, const Chip &c
   return t.rows >= 8 && t.columns >= 32 && t.rows <= 256 && t.columns <= 256 && t.warpRows > 0 && t.warpColumns > 0 &&
          t.threads() <= 256 && (t.depthBytes == 64 || t.depthBytes == 128) && (!promoted || t.depthBytes % promoted == 0) &&
          t.valid() && t.accumulators() <= 176 && registersOf(p, t) <= 240 && t.sharedBytes() <= chip.sharedPerBlockOptin &&
-         t.split >= 1 && (t.split == 1 || p.maySplit);
+         t.split >= 1 && (t.split == 1 || p.maySplit) && (!p.within || p.within % t.columns == 0);
 }
 
 std::vector<LinearTile> nvptx::candidateTiles(const LinearProblem &p, const Chip &chip) {

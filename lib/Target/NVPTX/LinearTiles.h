@@ -10,6 +10,9 @@
 #include "LinearTile.h"
 
 #include "vitrify/GpuModel/LaunchModel.h"
+#include "vitrify/Target/KnownTargets.h"
+
+#include "mlir/IR/Operation.h"
 
 #include <cstdint>
 #include <span>
@@ -27,6 +30,7 @@ struct LinearProblem {
   int64_t promoteDepth = 0;            ///< as in LinearKernel
   bool f16Sums = false;
   bool maySplit = true;                ///< parts of K may be summed apart
+  int64_t within = 0;                  ///< a tile's columns divide this; 0: any
 };
 
 /// A tile for up to so many rows.
@@ -34,6 +38,16 @@ struct LinearChoice {
   int64_t rowsMax = INT64_MAX;
   LinearTile tile;
 };
+
+/// The type of a product's operands, where tensor cores take it.
+std::optional<MatrixType> matrixType(mlir::Type element);
+/// The chips that tiles of a row's kernels are chosen for.
+std::vector<const Chip *> chipsOf(const TargetRow &row);
+/// Row counts that tiles should suit: those that the plan says can occur ("vit.rows"), else some of all sizes.
+llvm::SmallVector<int64_t> sampleRows(mlir::Operation *op);
+/// A tile as numbers, and back.
+std::vector<int64_t> numbersOf(const LinearTile &tile);
+LinearTile tileOf(llvm::ArrayRef<int64_t> numbers);
 
 /// Registers of a thread, estimated: accumulators, fragments, addresses.
 int registersOf(const LinearProblem &problem, const LinearTile &tile);

@@ -30,7 +30,7 @@ using namespace vitrify::nvptx;
 namespace {
 
 constexpr const Family *kFamilies[] = {&kLinearFamily, &kPatchFamily, &kRowFamily, &kAttentionFamily, &kElementwiseFamily, &kPoolFamily, &kGatherFamily, &kRopeFamily,
-                                      &kGateFamily, &kScatterFamily};
+                                      &kGateFamily, &kScatterFamily, &kGroupTokensFamily, &kGroupedLinearFamily};
 
 const Family *familyOf(Operation *op) {
   for (const Family *family : kFamilies)
