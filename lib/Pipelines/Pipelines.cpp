@@ -23,6 +23,19 @@ static vit::SupportsFn supportOf(const std::string &name) {
   return [target](Operation *op, std::string &reason) { return target->supports(op, reason); };
 }
 
+/// How a target's kernels cut the rows that a gate's blocks are on for.
+static vit::GroupTokensOptions groupingFor(const std::string &target) {
+  vit::GroupTokensOptions options;
+  auto row = findTarget(target);
+  if (row && (*row)->kind == TargetRow::Kind::NVPTX) {
+    // Small chunks, of which a kernel takes one or several; tiles of mma.sync, of which a part costs as much as the whole.
+    options.chunk = 64;
+    options.tile = 16;
+    options.least = 16;
+  }
+  return options;
+}
+
 void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &options) {
   // 1. One tensor for equal ones, then one symbol a distinct recipe, so that later passes see sharing.
   vit::DeduplicateWeightsOptions deduplicate;
@@ -77,7 +90,7 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
     pm.addPass(vit::createSkipZeros());
   // When linears have their final form, and only where nobody looks at the values of blocks that are off.
   if (options.groupTokens && options.fuse && !options.exposeValues)
-    pm.addPass(vit::createGroupTokens(supportOf(options.target), vit::GroupTokensOptions()));
+    pm.addPass(vit::createGroupTokens(supportOf(options.target), groupingFor(options.target)));
   // 6. Recipes that became equal are one; the rest in order of use.
   pm.addPass(vit::createMergeWeights());
   pm.addPass(vit::createScheduleWeights());

@@ -11,6 +11,7 @@
 #include "LinearCopies.h"
 
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
 
 using namespace mlir;
 using namespace vitrify::nvptx;
@@ -66,15 +67,15 @@ void DepthBuilder::clearSums() {
 
 /// The table of items, and how many there are. Every thread finds the item of its number.
 Value DepthBuilder::makeItems(Value starts) {
-  Value counts = g.gep(table, 3 * 4 * t.items(k.blocks)), chunks = g.div(g.add(rows, k.chunk - 1), k.chunk);
+  Value counts = g.gep(table, Tile::kItemBytes * t.items(k.blocks)), chunks = g.div(g.add(rows, k.chunk - 1), k.chunk);
   Value chunk = g.mul(g.blockX(), t.rows / k.chunk), after = g.smin(g.add(chunk, t.rows / k.chunk), chunks);
   auto count = g.create<scf::ForOp>(tid, g.c32(k.blocks), g.c32(t.threads()));
   {
     OpBuilder::InsertionGuard guard(g.b);
     g.b.setInsertionPointToStart(count.getBody());
     Value block = count.getInductionVar();
-    for (auto [i, at] : llvm::enumerate({chunk, after})) {
-      Value element = g.add(g.mul(g.zext64(at), k.startsStride), g.zext64(block));
+    for (int i = 0; i < 2; ++i) {
+      Value element = g.add(g.mul(g.zext64(i ? after : chunk), k.startsStride), g.zext64(block));
       g.store(g.load(g.i32(), g.gep(starts, g.mul(element, 4)), 4), g.gep(counts, g.add(g.mul(block, 8), i * 4)), 4);
     }
   }
@@ -95,15 +96,16 @@ Value DepthBuilder::makeItems(Value starts) {
   }
   Value total = walk.getResult(0);
   when(g.slt(tid, total), [&] {
-    for (int i = 0; i < 3; ++i)
-      g.store(walk.getResult(1 + i), g.gep(table, g.add(g.mul(tid, 12), i * 4)), 4);
+    SmallVector<Value> fields{walk.getResult(1), walk.getResult(2), walk.getResult(3), g.c32(0)};
+    g.store(g.create<vector::FromElementsOp>(VectorType::get(4, g.i32()), fields), g.gep(table, g.mul(tid, Tile::kItemBytes)), 16);
   });
   g.barrier();
   return total;
 }
 
 DepthBuilder::Item DepthBuilder::item(Value index) {
-  auto field = [&](int i) { return g.load(g.i32(), g.gep(table, g.add(g.mul(index, 12), i * 4)), 4); };
+  Value fields = g.load(VectorType::get(4, g.i32()), g.gep(table, g.mul(index, Tile::kItemBytes)), 16);
+  auto field = [&](int i) { return g.create<vector::ExtractOp>(fields, i).getResult(); };
   return {field(0), field(1), field(2)};
 }
 

@@ -10,7 +10,7 @@ namespace vitrify::nvptx {
 
 /// How the rows of a launch are cut.
 struct GroupedDepthTile {
-  static constexpr int kColumns = 64, kDepthBytes = 64, kStages = 4, kWarpColumns = 2;
+  static constexpr int kColumns = 64, kDepthBytes = 64, kStages = 4, kWarpColumns = 2, kItemBytes = 16;
   int rows = 256;     ///< whose sums a CTA keeps in shared memory; a multiple of the lists' chunk
   int tileRows = 64;  ///< gathered at once; a multiple of 16
 
@@ -20,7 +20,7 @@ struct GroupedDepthTile {
   /// Tiles of rows that a CTA may have to do.
   int64_t items(int64_t blocks) const { return blocks * ((rows + tileRows - 1) / tileRows); }
   int64_t sharedBytes(int64_t blocks) const {
-    return sumBytes() + kStages * stageBytes() + 4 * (2 * blocks + 3 * items(blocks));
+    return sumBytes() + kStages * stageBytes() + 8 * blocks + kItemBytes * items(blocks);
   }
 };
 

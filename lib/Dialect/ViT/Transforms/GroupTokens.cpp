@@ -105,20 +105,21 @@ public:
 private:
   SupportsFn supports;
 
-  GroupedLinearOp grouped(OpBuilder &builder, LinearOp linear, GroupedAxis axis, Value input, GroupTokensOp lists) {
+  GroupedLinearOp grouped(OpBuilder &builder, LinearOp linear, GroupedAxis axis, Value input, GroupTokensOp lists, double on) {
     auto op = GroupedLinearOp::create(builder, linear.getLoc(), linear.getResultTypes(), axis, input, linear.getWeight(), lists.getRows(),
                                       lists.getStarts(), uint64_t(chunk), linear.getLayersAttr(), linear.getEpilogueIns(),
                                       linear.getMapsAttr(), linear.getGroup());
     for (NamedAttribute attribute : linear->getDiscardableAttrs())
       if (attribute.getName() != "vit.skip_zeros")
         op->setDiscardableAttr(attribute.getName(), attribute.getValue());
+    op->setDiscardableAttr("vit.share", builder.getF64FloatAttr(on)); // for the choice of tiles
     IRMapping mapping;
     linear.getEpilogue().cloneInto(&op.getEpilogue(), mapping);
     return op;
   }
 
   /// Replaces both linears, unless the target has no kernel for them: that is what comes back then.
-  std::optional<std::string> rewrite(GatedMlp &mlp) {
+  std::optional<std::string> rewrite(GatedMlp &mlp, double on) {
     OpBuilder builder(mlp.first);
     Location loc = mlp.gate.getLoc();
     auto gateType = mlp.gate.getType();
@@ -140,9 +141,9 @@ private:
         names.push_back(builder.getStringAttr(name.getValue() + "#rows"));
       lists = GroupTokensOp::create(after, loc, listType, startsType, mlp.gate.getResult(), uint64_t(chunk), builder.getArrayAttr(names));
     }
-    GroupedLinearOp first = grouped(builder, mlp.first, GroupedAxis::Columns, mlp.first.getInput(), lists);
+    GroupedLinearOp first = grouped(builder, mlp.first, GroupedAxis::Columns, mlp.first.getInput(), lists, on);
     builder.setInsertionPoint(mlp.second);
-    GroupedLinearOp second = grouped(builder, mlp.second, GroupedAxis::Depth, first.getResult(0), lists);
+    GroupedLinearOp second = grouped(builder, mlp.second, GroupedAxis::Depth, first.getResult(0), lists, on);
     std::string reason;
     for (Operation *op : {lists.getOperation(), first.getOperation(), second.getOperation()})
       if (supports && !supports(op, reason)) {
@@ -184,7 +185,7 @@ private:
       if (!reason && ratio > kWorthwhile)
         reason = "grouping would take " + estimate;
       if (!reason)
-        reason = rewrite(mlp);
+        reason = rewrite(mlp, on);
       if (reason) {
         emitRemark(loc) << name << " computes every block of its gate: " << *reason;
         continue;
