@@ -4,6 +4,7 @@
 //===----------------------------------------------------------------------===//
 #include "vitrify/GpuModel/KernelMetrics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -117,6 +118,9 @@ KernelLaunch launchOf(const KernelMetrics &metrics, double blocks, int threads, 
                       double dramBytes) {
   KernelLaunch launch;
   launch.blocks = blocks;
+  // Grids may have room for work that the device finds not to be there: such blocks return at once.
+  if (int64_t active = metric(metrics, "active_permille"))
+    launch.blocks = std::max(1.0, std::ceil(blocks * double(active) / 1000));
   launch.threadsPerBlock = threads;
   launch.registersPerThread = int(metric(metrics, "registers"));
   launch.sharedBytesPerBlock = dynamicSharedBytes + uint64_t(metric(metrics, "static_shared_bytes"));

@@ -68,7 +68,8 @@ struct KernelSpec {
   /// What the launch model needs and a binary does not show; stored with the kernel's metrics. GPUs: "macs_per_row", the
   /// useful multiply-adds for each unit of the first scalar; "block_macs", those that a block executes, padding included
   /// and on average; "block_outputs", the results of a block; "block_copy_bytes", what it copies to shared memory; "stages"
-  /// and "stage_bytes" of the copies' pipeline; "split", over how many blocks K is. Absent where sizes are not static.
+  /// and "stage_bytes" of the copies' pipeline; "split", over how many blocks K is; "active_permille", how many of a grid's blocks
+  /// are expected to have something to do where only the device knows (all when absent). Absent where sizes are not static.
   std::map<std::string, int64_t> facts;
   /// An op may take several launches, one after the other. The kernels of launch 0 cover all dispatch values; those of a
   /// later one run for the values in their ranges only.

@@ -11,6 +11,8 @@
 
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
+#include <cmath>
+
 using namespace mlir;
 using namespace vitrify;
 using namespace vitrify::nvptx;
@@ -34,6 +36,18 @@ int64_t blockBytes(vit::GroupedLinearOp op) {
 double shareOf(vit::GroupedLinearOp op) {
   auto share = op->getAttrOfType<FloatAttr>("vit.share");
   return share ? share.getValueAsDouble() : 1.0;
+}
+
+/// Rows of whole fragments that lists of a chunk of n rows are expected to fill, over n: the lists' lengths are binomial.
+double executedShare(double share, int64_t n) {
+  if (share >= 1)
+    return 1;
+  double probability = std::pow(1 - share, double(n)), rows = 0;
+  for (int64_t count = 1; count <= n; ++count) {
+    probability *= double(n - count + 1) / double(count) * share / (1 - share);
+    rows += probability * double((count + 15) / 16 * 16);
+  }
+  return std::min(1.0, rows / double(n));
 }
 
 LinearProblem problemOf(vit::GroupedLinearOp op) {
@@ -137,6 +151,14 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
       spec.sharedBytes = t.sharedBytes();
       spec.variant = numbersOf(t);
       spec.facts = linearFacts(t, columns, depth, bytes);
+      spec.facts["macs_per_row"] = std::llround(double(columns * depth) * shareOf(op));
+      // Of the row counts that this kernel serves, one in the middle; the last tile of a list is half full.
+      SmallVector<int64_t> served;
+      for (int64_t rows : sampleRows(op))
+        if (rows >= spec.rangeMin && rows <= spec.rangeMax)
+          served.push_back(rows);
+      double middle = served.empty() ? double(t.rows) : double(served[served.size() / 2]), grid = std::ceil(middle / t.rows);
+      spec.facts["active_permille"] = std::llround(1000 * std::min(1.0, (middle * shareOf(op) / t.rows + 0.5) / grid));
     }
   } else {
     for (const DepthChoice &choice : kDepthTiles) {
@@ -146,16 +168,18 @@ std::vector<KernelSpec> specs(Operation *operation, const TargetRow &row) {
       spec.block = t.threads();
       spec.sharedBytes = t.sharedBytes(op.getBlocks());
       spec.variant = {t.rows, t.tileRows};
+      double share = shareOf(op), executed = executedShare(share, t.rows);
       int64_t outputs = t.rows * GroupedDepthTile::kColumns;
-      spec.facts = {{"macs_per_row", columns * depth}, {"block_outputs", outputs}, {"block_macs", outputs * depth},
-                    {"block_copy_bytes", (t.rows + GroupedDepthTile::kColumns * ((t.rows + t.tileRows - 1) / t.tileRows)) * depth * bytes},
-                    {"stages", GroupedDepthTile::kStages}, {"stage_bytes", t.stageBytes()}};
+      // Every tile of rows brings its own copy of the block's part of w.
+      double tiles = std::max(1.0, std::ceil(double(t.rows) * share / t.tileRows)) + 0.5;
+      spec.facts = {{"macs_per_row", std::llround(double(columns * depth) * share)},
+                    {"block_outputs", outputs},
+                    {"block_macs", std::llround(double(outputs * depth) * executed)},
+                    {"block_copy_bytes", std::llround((double(t.rows) * share + GroupedDepthTile::kColumns * tiles) * double(depth * bytes))},
+                    {"stages", GroupedDepthTile::kStages},
+                    {"stage_bytes", t.stageBytes()}};
     }
   }
-  // Blocks of a CTA on average: the pass says how many of the gate's are on.
-  for (KernelSpec &spec : all)
-    for (const char *name : {"macs_per_row", "block_macs", "block_copy_bytes"})
-      spec.facts[name] = std::llround(double(spec.facts[name]) * shareOf(op));
   return all;
 }
 
