@@ -29,7 +29,8 @@ class CompileOptions:
     max_batch: int = 256
     prune_gates: bool = False         # neurons that never do anything leave the MLPs
     tolerance: float | None = None    # with images: those go too that never fired on them or that others can stand for, up to this relative error a layer
-    skip_zeros: bool = False          # linears after a ReLU or a gate leave out columns of zeros (x86)
+    dense_gates: bool = False         # every block of a gated MLP is computed for every token
+    skip_zeros: bool = True           # linears after a ReLU or a gate leave out columns of zeros where a tile has many (x86)
     share_low_rank: float = 0.0       # a weight may be another one plus a difference of low rank, up to this relative error
     report: str | None = None         # where a JSON report of what was shared and pruned goes
     max_drop: float | None = None     # of precision auto: largest relative error of the output on the calibration images
@@ -81,7 +82,7 @@ def compile_module(module, output, options=CompileOptions(), ranges=None, activi
     targets = options.targets or (host_target(),)
     arguments = [module, "-o", output, f"--precision={options.precision}", f"--activations={options.activations}",
                  *(f"--target={t}" for t in targets), *(f"--keep={k}" for k in options.keep)]
-    arguments += ["--vit-prune-gates"] * options.prune_gates + ["--skip-zeros"] * options.skip_zeros
+    arguments += ["--vit-prune-gates"] * options.prune_gates + ["--skip-zeros=false"] * (not options.skip_zeros) + ["--dense-gates"] * options.dense_gates
     if options.fp8_sums != "f32":
         arguments.append(f"--fp8-sums={options.fp8_sums}")
     if options.frames:

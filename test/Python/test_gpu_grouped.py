@@ -1,8 +1,14 @@
 """Linears over the rows that a gate's blocks are on for, on the emulated GPU against numpy in f64."""
 import numpy as np
 import pytest
+import seeded
 from gpu_ops import E4M3, F16, F32, I32, BF16, Case, Result, Weight, check, f64, kind, normal, refused, rows, sum_bound, survivors, yielded
+from plan_runner import run_plan
 from test_x86_grouped import gates, lists_of
+
+from vitrify.compiler import calibrate
+from vitrify.importer import import_folder
+from vitrify.tools import run_tool
 
 CHUNK = 64
 
@@ -99,3 +105,33 @@ def test_mutants_are_flagged():
     gate = (rng.random((100, 4)) < 0.4).astype(F32)
     count, missed = survivors([lists_case("mutant", (rng.random((2500, 3)) < 0.4).astype(F32)), columns_case("mutant", gate, 32, 200, F16), depth_case("mutant", gate, 192, 72, E4M3)])
     assert count >= 8 and not missed, f"{count} mutants, not flagged: {missed}"
+
+
+def test_whole_model(tmp_path):
+    """A gated model, launch by launch: grouped and dense agree to what sums in another order differ by."""
+    seeded.write_vit(tmp_path / "m", 3, 64, 2, layers=1, mlp=512, gain=1.2, gate=(16, 4))
+    import_folder(tmp_path / "m", tmp_path / "model.mlir")
+    x = np.random.default_rng(0).standard_normal((2, 3, 224, 224)).astype(F32)
+    np.save(tmp_path / "x.npy", x)
+    calibrate(tmp_path / "model.mlir", [tmp_path / "x.npy"], tmp_path / "ranges.json")
+    logits = {}
+    for form, option in (("grouped", []), ("dense", ["--dense-gates"])):
+        arguments = [tmp_path / "model.mlir", "--target=sm_89", "--precision=fp8", f"--ranges={tmp_path / 'ranges.json'}", *option]
+        run_tool("vitrify-compile", [*arguments, "-o", tmp_path / form])
+        run_tool("vitrify-compile", [*arguments, "--emit=asm", "-o", tmp_path / f"{form}.ptx"])
+        values, reports = run_plan(tmp_path / form, "sm_89", (tmp_path / f"{form}.ptx").read_text(), x)
+        assert reports == []
+        logits[form] = values["logits"]
+        assert ("grouped_columns" in (tmp_path / f"{form}.ptx").read_text()) == (form == "grouped")
+    rms = lambda a: float(np.sqrt(np.mean(np.square(a, dtype=np.float64))))
+    assert rms(logits["grouped"] - logits["dense"]) <= 5e-3 * rms(logits["dense"])
+
+
+def test_products_that_are_left_out():
+    """With 4 of 16 blocks on for each token, less than half of the dense kernels' multiply-adds are executed, padding of tiles included."""
+    rng = np.random.default_rng(4)
+    m, blocks, block, d = 591, 16, 64, 128
+    gate = (np.argsort(np.argsort(rng.standard_normal((m, blocks)))) < 4).astype(F32)
+    for case, dense in ((columns_case("products", gate, block, d, E4M3), m * blocks * block * d), (depth_case("products", gate, block, d, E4M3), m * blocks * block * d)):
+        executed = sum(check([case])[case.name]["tensor_macs"].values())
+        assert 0.25 * dense <= executed <= 0.45 * dense, f"{case.name}: {executed / dense:.3f} of the dense products"

@@ -45,7 +45,7 @@ cl::opt<bool> report("report", cl::desc("say what the passes did to which layer,
 cl::opt<bool> noCache("no-cache", cl::desc("compile every kernel again (the cache is $VITRIFY_CACHE or ~/.cache/vitrify)"), cl::cat(category));
 cl::opt<std::string> reportFile("report-json", cl::desc("write what passes shared and pruned"), cl::value_desc("file"), cl::cat(category));
 cl::opt<double> shareLowRank("share-low-rank", cl::desc("let a weight be another one plus a difference of low rank, with this relative error at most"), cl::value_desc("tolerance"), cl::init(0), cl::cat(category));
-cl::opt<bool> skipZeros("skip-zeros", cl::desc("linears after a ReLU or a gate skip columns of their input that are 0 in all rows they compute at once (x86)"), cl::cat(category));
+cl::opt<bool> skipZeros("skip-zeros", cl::desc("linears after a ReLU or a gate skip columns of their input that are 0 in all rows they compute at once, where many are (x86; default true)"), cl::init(true), cl::cat(category));
 cl::opt<bool> denseGates("dense-gates", cl::desc("compute every block of a gated MLP for every token"), cl::cat(category));
 cl::opt<bool> pruneGates("vit-prune-gates", cl::desc("remove neurons that provably never do anything"), cl::cat(category));
 cl::opt<std::string> activity("activity", cl::desc("with --vit-prune-gates: what calibration saw of the neurons; those that never fired leave too"), cl::value_desc("file"), cl::cat(category));

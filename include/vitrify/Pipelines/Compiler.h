@@ -28,7 +28,7 @@ struct CompilerOptions {
   std::string frames;                  ///< hwc or chw: entries take images as bytes, which preprocess.json normalises; "": as imported
   std::vector<std::string> keep;       ///< rules PRECISION:PATTERN
   double shareLowRank = 0;             ///< largest relative error of a matrix shared up to a difference of low rank; 0: none
-  bool skipZeros = false;              ///< linears after a ReLU or a gate skip zeros of their input
+  bool skipZeros = true;               ///< linears after a ReLU or a gate skip zeros of their input where a tile has many
   bool groupTokens = true;             ///< skip blocks that a gate turned off, where that pays
   bool pruneGates = false;             ///< remove neurons that never do anything
   std::string activity;                ///< what calibration saw of the neurons, for approximate pruning

@@ -30,8 +30,8 @@ struct OptimizeOptions : mlir::PassPipelineOptions<OptimizeOptions> {
   Option<double> shareLowRank{*this, "share-low-rank",
                               llvm::cl::desc("largest relative error of a matrix replaced by another one and a difference of low rank"),
                               llvm::cl::init(0.0)};
-  Option<bool> skipZeros{*this, "skip-zeros", llvm::cl::desc("linears after a ReLU or a gate skip zeros of their input"),
-                         llvm::cl::init(false)};
+  Option<bool> skipZeros{*this, "skip-zeros", llvm::cl::desc("linears after a ReLU or a gate skip zeros of their input where a tile has many"),
+                         llvm::cl::init(true)};
   Option<bool> groupTokens{*this, "group-tokens", llvm::cl::desc("skip blocks that a gate turned off, where that pays"),
                            llvm::cl::init(true)};
   Option<bool> pruneGates{*this, "prune-gates", llvm::cl::desc("remove neurons that never do anything"), llvm::cl::init(false)};

@@ -136,7 +136,7 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
     scales = scaleBlocksOf(frame, linear, micro);
   Value steps;
   if (!scales && skipsZeros(linear, micro))
-    steps = b.scratch({w.getDimSize(1) / micro.depth()}, b.getI32Type());
+    steps = b.scratch({w.getDimSize(1) / micro.depth() + b.lanes}, b.getI32Type());
   std::optional<TilePipeline> pipeline;
   Value scratch;
   if (scales || steps)
@@ -152,7 +152,7 @@ static void buildLinear(KernelFrame &frame, LaneBuilder &b) {
       emitScaledTile(b, linear, micro, *scales, count, a, m, panels, panel, xScales, wScales, scratch);
     };
     auto sparse = [&](int64_t count, Value m) {
-      emitSparseTile(b, micro, count, a, m, w.getDimSize(1), panels, panel, steps, scratch);
+      emitSparseTile(b, micro, count, a, m, w.getDimSize(1), panels, panel, steps, scratch, &prefetch);
     };
     if (!pipeline)
       emitPanelRows(b, micro, panel, w.getDimSize(0), first, last, scratch, epilogue, scales ? TileBody(scaled) : TileBody(sparse));

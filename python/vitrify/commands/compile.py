@@ -31,7 +31,8 @@ def add_arguments(parser):
     parser.add_argument("--vit-prune-gates", action="store_true", help="remove neurons that provably never do anything")
     parser.add_argument("--tolerance", type=float, metavar="X", help="with --vit-prune-gates and --calibrate: remove neurons that never fired on the images, and "
                                                                      "those that others can stand for with a relative error of at most X in the layer's output")
-    parser.add_argument("--skip-zeros", action="store_true", help="let linears after a ReLU or a gate leave out columns of zeros of their input (x86)")
+    parser.add_argument("--no-skip-zeros", dest="skip_zeros", action="store_false", help="let linears after a ReLU or a gate multiply zeros of their input too (x86)")
+    parser.add_argument("--dense-gates", action="store_true", help="compute every block of a gated MLP for every token")
     parser.add_argument("--share-low-rank", type=float, default=0.0, metavar="X", help="let a weight be another one plus a difference of low rank, with a "
                                                                                        "relative error of at most X")
     parser.add_argument("--report", metavar="FILE", help="write what was shared and pruned as JSON")
@@ -42,6 +43,6 @@ def run(options):
     settings = CompileOptions(precision=options.precision, targets=tuple(options.target), method=options.method, keep=tuple(options.keep),
                               calibration_images=options.calibrate_images, max_batch=options.max_batch, prune_gates=options.vit_prune_gates,
                               tolerance=options.tolerance, share_low_rank=options.share_low_rank, report=options.report, activations=options.activations,
-                              skip_zeros=options.skip_zeros, max_drop=options.max_drop, auto_report=options.auto_report,
+                              skip_zeros=options.skip_zeros, dense_gates=options.dense_gates, max_drop=options.max_drop, auto_report=options.auto_report,
                               fp8_sums=options.fp8_sums, residual=options.residual, frames=options.frames, tune=options.tune)
     print(f"{compile_model(options.model, options.calibrate, options.output, settings, options.ranges)}: {options.precision}")

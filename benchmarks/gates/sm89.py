@@ -1,0 +1,98 @@
+#===- sm89.py - what skipping the blocks that a gate turned off saves on sm_89, without a GPU -===#
+# Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
+# SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
+#===----------------------------------------------------------------------===#
+"""The MLP of a seeded ViT-B/16 in FP8 with 4 of 16 blocks on a token, grouped and dense, on sm_89. Nothing here is measured on a GPU.
+
+Estimates are the launch model's for whole bundles at each batch; multiply-adds are those that the emulator counts in both linears of one layer, with gates
+drawn at random, up to --emulate images. One line of JSON a batch.
+
+    build/venv/bin/python benchmarks/gates/sm89.py --folder /tmp/gates-sm89 [--batch 1,8,64] [--emulate 1]
+"""
+import argparse
+import json
+import pathlib
+import re
+import sys
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+for folder in ("test/Python", "test/Golden"):
+    sys.path.insert(0, str(ROOT / folder))
+import seeded  # noqa: E402
+from gpu_ops import E4M3, F32, Kernels, arguments_of, launch  # noqa: E402
+from test_gpu_grouped import columns_case, depth_case  # noqa: E402
+from test_gpu_ops import linear_case  # noqa: E402
+from vitrify import emulator  # noqa: E402
+from vitrify.compiler import calibrate  # noqa: E402
+from vitrify.importer import import_folder  # noqa: E402
+from vitrify.tools import run_tool  # noqa: E402
+
+TOKENS, HIDDEN, BLOCKS, ON, BLOCK = 197, 768, 16, 4, 192
+MLP = re.compile(r"b\d+\.(gate|fc1|fc2)")
+
+
+def estimates(folder, batch, option):
+    """Chip -> microseconds of the MLP's launches of all layers, and of the whole model, at this batch."""
+    module, bundle = folder / f"b{batch}.mlir", folder / f"b{batch}{option}.vitrify"
+    if not module.exists():
+        import_folder(folder / "model", module, max_batch=max(batch, 64), tuned_batch=batch)
+    run_tool("vitrify-compile", [module, "-o", bundle, "--target=sm_89", "--precision=fp8", f"--ranges={folder / 'ranges.json'}", *([option] if option else [])])
+    target = json.loads(run_tool("vitrify-inspect", [bundle, "--json"]))["targets"][0]
+    found = {}
+
+    def walk(steps):
+        for step in steps:
+            for e in step.get("estimates", []):
+                mlp, whole = found.get(e["chip"], (0, 0))
+                found[e["chip"]] = (mlp + e["us"] * bool(MLP.match(step["layers"][0])), whole + e["us"])
+            if step.get("taken"):
+                walk(step["body"])
+
+    walk(next(p for p in target["programs"] if p["name"] == "forward")["steps"])
+    return found
+
+
+def macs(cases):
+    """Multiply-adds of tensor instructions that the emulator counts, over all cases."""
+    kernels, total = Kernels(cases), 0
+    with emulator.Session(kernels.ptx, chip="sm_89", counters=True, checks="none") as session:
+        for index, case in enumerate(cases):
+            for spec in kernels.of(index):
+                sizes = launch(spec, case)
+                if sizes:
+                    done = session.run(spec["name"], sizes[0], spec["block"], arguments_of(spec, case, sizes[1], False)[0], shared=spec["shared"])
+                    total += sum(done.counters["tensor_macs"].values())
+    return total
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=pathlib.Path, required=True, help="where the model and the bundles are kept")
+    parser.add_argument("--batch", default="1,8,64")
+    parser.add_argument("--emulate", type=int, default=1, help="the largest batch whose products are counted")
+    options = parser.parse_args()
+    if not (options.folder / "ranges.json").exists():
+        generator = seeded.write_vit(options.folder / "model", 0, HIDDEN, 12, gain=1.2, gate=(BLOCKS, ON))
+        import_folder(options.folder / "model", options.folder / "model.mlir")
+        np.save(options.folder / "x.npy", generator.standard_normal((1, 3, 224, 224), dtype=np.float32))
+        calibrate(options.folder / "model.mlir", [options.folder / "x.npy"], options.folder / "ranges.json")
+    for batch in map(int, options.batch.split(",")):
+        line = {"batch": batch}
+        grouped, dense = estimates(options.folder, batch, ""), estimates(options.folder, batch, "--dense-gates")
+        for chip in grouped:
+            line[chip] = {"mlp_us": round(grouped[chip][0], 1), "dense_mlp_us": round(dense[chip][0], 1), "mlp_ratio": round(grouped[chip][0] / dense[chip][0], 3),
+                          "faster": round(dense[chip][1] / grouped[chip][1], 2)}
+        if batch <= options.emulate:
+            rng = np.random.default_rng(batch)
+            m = batch * TOKENS
+            gate = (np.argsort(np.argsort(rng.standard_normal((m, BLOCKS)))) < ON).astype(F32)
+            done = macs([columns_case("", gate, BLOCK, HIDDEN, E4M3), depth_case("", gate, BLOCK, HIDDEN, E4M3)])
+            whole = macs([linear_case(m, BLOCKS * BLOCK, HIDDEN, E4M3, E4M3), linear_case(m, HIDDEN, BLOCKS * BLOCK, E4M3, F32)])
+            line |= {"macs": done, "dense_macs": whole, "macs_ratio": round(done / whole, 3)}
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()
