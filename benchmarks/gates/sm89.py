@@ -2,9 +2,9 @@
 # Part of vitrify, under the Apache License v2.0 with LLVM Exceptions.
 # SPDX-License-Identifier: Apache-2.0 WITH LLVM-exception
 #===----------------------------------------------------------------------===#
-"""The MLP of a seeded ViT-B/16 in FP8 with 4 of 16 blocks on a token, grouped and dense, on sm_89. Nothing here is measured on a GPU.
+"""The MLP of a seeded ViT-B/16 in FP8 with 4 of 16 blocks on a token on sm_89, as the compiler chooses and dense. Nothing here is measured on a GPU.
 
-Estimates are the launch model's for whole bundles at each batch; multiply-adds are those that the emulator counts in both linears of one layer, with gates
+Estimates are the launch model's for whole bundles at each batch and chip; multiply-adds are those that the emulator counts in both linears of one layer, with gates
 drawn at random, up to --emulate images. One line of JSON a batch.
 
     build/venv/bin/python benchmarks/gates/sm89.py --folder /tmp/gates-sm89 [--batch 1,8,64] [--emulate 1]
@@ -30,28 +30,30 @@ from vitrify.importer import import_folder  # noqa: E402
 from vitrify.tools import run_tool  # noqa: E402
 
 TOKENS, HIDDEN, BLOCKS, ON, BLOCK = 197, 768, 16, 4, 192
+CHIPS = ("RTX 4090", "L4")
 MLP = re.compile(r"b\d+\.(gate|fc1|fc2)")
 
 
-def estimates(folder, batch, option):
-    """Chip -> microseconds of the MLP's launches of all layers, and of the whole model, at this batch."""
-    module, bundle = folder / f"b{batch}.mlir", folder / f"b{batch}{option}.vitrify"
+def estimates(folder, batch, chip, option):
+    """Microseconds of the MLP's launches of all layers, and of the whole model, for this chip at this batch, and whether tokens are grouped."""
+    module, bundle = folder / f"b{batch}.mlir", folder / f"b{batch}{chip.replace(' ', '-')}{option}.vitrify"
     if not module.exists():
         import_folder(folder / "model", module, max_batch=max(batch, 64), tuned_batch=batch)
-    run_tool("vitrify-compile", [module, "-o", bundle, "--target=sm_89", "--precision=fp8", f"--ranges={folder / 'ranges.json'}", *([option] if option else [])])
+    run_tool("vitrify-compile", [module, "-o", bundle, "--target=sm_89", f"--tune={chip}", "--precision=fp8", f"--ranges={folder / 'ranges.json'}", *([option] if option else [])])
     target = json.loads(run_tool("vitrify-inspect", [bundle, "--json"]))["targets"][0]
-    found = {}
+    mlp = whole = 0
 
     def walk(steps):
+        nonlocal mlp, whole
         for step in steps:
             for e in step.get("estimates", []):
-                mlp, whole = found.get(e["chip"], (0, 0))
-                found[e["chip"]] = (mlp + e["us"] * bool(MLP.match(step["layers"][0])), whole + e["us"])
+                if e["chip"] == chip:
+                    mlp, whole = mlp + e["us"] * any(map(MLP.match, step["layers"])), whole + e["us"]
             if step.get("taken"):
                 walk(step["body"])
 
     walk(next(p for p in target["programs"] if p["name"] == "forward")["steps"])
-    return found
+    return mlp, whole, any(k["name"].startswith("grouped_") for k in target["kernels"])
 
 
 def macs(cases):
@@ -80,10 +82,10 @@ def main():
         calibrate(options.folder / "model.mlir", [options.folder / "x.npy"], options.folder / "ranges.json")
     for batch in map(int, options.batch.split(",")):
         line = {"batch": batch}
-        grouped, dense = estimates(options.folder, batch, ""), estimates(options.folder, batch, "--dense-gates")
-        for chip in grouped:
-            line[chip] = {"mlp_us": round(grouped[chip][0], 1), "dense_mlp_us": round(dense[chip][0], 1), "mlp_ratio": round(grouped[chip][0] / dense[chip][0], 3),
-                          "faster": round(dense[chip][1] / grouped[chip][1], 2)}
+        for chip in CHIPS:
+            chosen, dense = estimates(options.folder, batch, chip, ""), estimates(options.folder, batch, chip, "--dense-gates")
+            line[chip] = {"grouped": chosen[2], "mlp_us": round(chosen[0], 1), "dense_mlp_us": round(dense[0], 1), "mlp_ratio": round(chosen[0] / dense[0], 3),
+                          "faster": round(dense[1] / chosen[1], 2)}
         if batch <= options.emulate:
             rng = np.random.default_rng(batch)
             m = batch * TOKENS

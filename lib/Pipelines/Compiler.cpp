@@ -167,6 +167,7 @@ LogicalResult Compiler::optimize(TargetState &state) {
   pipeline.folder = baseFolder();
   pipeline.skipZeros = options.skipZeros;
   pipeline.groupTokens = options.groupTokens;
+  pipeline.tune = options.tune;
   pipeline.pruneGates = options.pruneGates;
   pipeline.activity = options.activity;
   pipeline.tolerance = options.tolerance;

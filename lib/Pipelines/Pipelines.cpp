@@ -5,6 +5,7 @@
 #include "vitrify/Pipelines/Pipelines.h"
 
 #include "vitrify/Dialect/ViT/Transforms/Passes.h"
+#include "vitrify/GpuModel/Chips.h"
 #include "vitrify/Pipelines/Compiler.h"
 #include "vitrify/Target/KnownTargets.h"
 
@@ -23,16 +24,20 @@ static vit::SupportsFn supportOf(const std::string &name) {
   return [target](Operation *op, std::string &reason) { return target->supports(op, reason); };
 }
 
-/// How a target's kernels cut the rows that a gate's blocks are on for.
-static vit::GroupTokensOptions groupingFor(const std::string &target) {
+/// How a target's kernels cut the rows that a gate's blocks are on for; none where blocks that are off are computed sooner than
+/// left out, by the launch model: on GPUs but those whose tensor cores sum FP8 in f32 at half the rate.
+static std::optional<vit::GroupTokensOptions> groupingFor(const std::string &target, const std::string &chip) {
   vit::GroupTokensOptions options;
   auto row = findTarget(target);
-  if (row && (*row)->kind == TargetRow::Kind::NVPTX) {
-    // Small chunks, of which a kernel takes one or several; tiles of mma.sync, of which a part costs as much as the whole.
-    options.chunk = 64;
-    options.tile = 16;
-    options.least = 16;
-  }
+  if (!row || (*row)->kind != TargetRow::Kind::NVPTX)
+    return options;
+  auto found = findChip(chip);
+  if (!found || (*found)->tensorF8 >= (*found)->tensorF8AccF16)
+    return std::nullopt;
+  // Small chunks, of which a kernel takes one or several; tiles of mma.sync, of which a part costs as much as the whole.
+  options.chunk = 64;
+  options.tile = 16;
+  options.least = 16;
   return options;
 }
 
@@ -90,7 +95,8 @@ void vitrify::buildOptimizePipeline(OpPassManager &pm, const OptimizeOptions &op
     pm.addPass(vit::createSkipZeros());
   // When linears have their final form, and only where nobody looks at the values of blocks that are off.
   if (options.groupTokens && options.fuse && !options.exposeValues)
-    pm.addPass(vit::createGroupTokens(supportOf(options.target), groupingFor(options.target)));
+    if (auto grouping = groupingFor(options.target, options.tune))
+      pm.addPass(vit::createGroupTokens(supportOf(options.target), *grouping));
   // 6. Recipes that became equal are one; the rest in order of use.
   pm.addPass(vit::createMergeWeights());
   pm.addPass(vit::createScheduleWeights());

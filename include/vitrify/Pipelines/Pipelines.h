@@ -25,6 +25,7 @@ struct OptimizeOptions : mlir::PassPipelineOptions<OptimizeOptions> {
   ListOption<std::string> keep{*this, "keep", llvm::cl::desc("rules PRECISION:PATTERN")};
   Option<std::string> target{*this, "target", llvm::cl::desc("row of KnownTargets whose kernels bound what is fused; none: no bound"),
                              llvm::cl::init("")};
+  Option<std::string> tune{*this, "tune", llvm::cl::desc("the GPU that a GPU target's code is for first"), llvm::cl::init("")};
   Option<std::string> folder{*this, "folder", llvm::cl::desc("where relative paths of sources start; none: where the module's file is"),
                              llvm::cl::init("")};
   Option<double> shareLowRank{*this, "share-low-rank",

@@ -10,6 +10,7 @@
 
 #include "vitrify/Dialect/ViT/IR/ViT.h"
 
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/Tensor/IR/Tensor.h"
 #include "mlir/IR/IRMapping.h"
 #include "llvm/Support/FormatVariadic.h"
@@ -26,8 +27,15 @@ using namespace vitrify::vit;
 
 namespace {
 
-/// Of a dense product: what gathering rows and keeping sums in memory between blocks cost, measured on ViT-B's sizes.
-constexpr double kOverhead = 0.06;
+/// What grouping costs on top of the tiles' work, as a share of it, and the fewest rows that it is good for.
+struct Overhead {
+  double share;
+  int64_t leastRows;
+};
+/// Register tiles: gathering rows and keeping sums in memory between blocks, measured on ViT-B's sizes. Fragments of tensor
+/// cores (16 rows): small tiles along K wait for the second-level cache; what the launch model estimates for ViT-B on an RTX
+/// 4090, with fewer rows a loss.
+Overhead overheadOf(int64_t tile) { return tile >= 16 ? Overhead{0.92, 1025} : Overhead{0.06, 1}; }
 /// Above this a layer stays dense: less is within what times of a run differ by.
 constexpr double kWorthwhile = 0.95;
 
@@ -81,20 +89,31 @@ double tileRows(int64_t n, int64_t tile, double least) {
   return double(n - rest) + (rest ? std::max(double(rest), least) : 0.0);
 }
 
+/// Rows of the hidden states at the size that the module is tuned for: images times the rows of a segment. 0 when it does not say.
+int64_t tunedRows(func::FuncOp function) {
+  int64_t images = 1, segment = 0;
+  for (unsigned i = 0; i < function.getNumArguments(); ++i)
+    if (auto dims = function.getArgAttrOfType<ArrayAttr>(i, "vit.dims"); dims && !dims.empty())
+      images = std::max<int64_t>(images, cast<DimAttr>(dims[0]).getTuned());
+  function.walk([&](AttentionOp op) { segment = std::max<int64_t>(segment, op.getUniform().value_or(0)); });
+  return images * segment;
+}
+
 /// The work of grouped linears over that of dense ones, where a share p of blocks is on.
 double costRatio(double p, int64_t rows, int64_t chunk, int64_t tile, double least) {
   int64_t n = std::min(rows, chunk);
+  double overhead = 1 + overheadOf(tile).share;
   double expected = 0, probability = std::pow(1 - p, double(n));
   if (p >= 1)
-    return 1 + kOverhead;
+    return overhead;
   // Binomial: from one count to the next; where (1 - p)^n vanishes, the mean stands for all.
   if (probability < 1e-280)
-    return (tileRows(std::llround(n * p), tile, least) + tile / 4.0) / tileRows(n, tile, least) * (1 + kOverhead);
+    return (tileRows(std::llround(n * p), tile, least) + tile / 4.0) / tileRows(n, tile, least) * overhead;
   for (int64_t count = 1; count <= n; ++count) {
     probability *= double(n - count + 1) / double(count) * p / (1 - p);
     expected += probability * tileRows(count, tile, least);
   }
-  return expected / tileRows(n, tile, least) * (1 + kOverhead);
+  return expected / tileRows(n, tile, least) * overhead;
 }
 
 class GroupTokensPass : public vitrify::vit::impl::GroupTokensBase<GroupTokensPass> {
@@ -180,8 +199,11 @@ private:
       std::optional<std::string> reason = whyNotGated(mlp);
       int64_t blocks = gate.getType().getDimSize(1);
       double on = gate.getK() ? double(*gate.getK()) / double(blocks) : double(share);
-      double ratio = costRatio(on, rows, chunk, tile, least);
-      std::string estimate = llvm::formatv("{0:F2} of the dense work at {1} rows, {2:P0} of {3} blocks being on", ratio, int64_t(rows), on, blocks);
+      int64_t tuned = tunedRows(linear->getParentOfType<func::FuncOp>()), height = tuned ? tuned : int64_t(rows);
+      double ratio = costRatio(on, height, chunk, tile, least);
+      std::string estimate = llvm::formatv("{0:F2} of the dense work at {1} rows, {2:P0} of {3} blocks being on", ratio, height, on, blocks);
+      if (!reason && height < overheadOf(tile).leastRows)
+        reason = llvm::formatv("{0} rows are too few for small tiles to pay", height).str();
       if (!reason && ratio > kWorthwhile)
         reason = "grouping would take " + estimate;
       if (!reason)

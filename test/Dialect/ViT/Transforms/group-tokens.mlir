@@ -1,6 +1,7 @@
 // RUN: vitrify-opt %s --vit-group-tokens | FileCheck %s
 // RUN: vitrify-opt %s --vit-group-tokens="share=0.99" -o /dev/null 2>&1 | FileCheck %s --check-prefix=REMARK
 // RUN: vitrify-opt %s --vit-group-tokens="rows=1 chunk=8" | FileCheck %s --check-prefix=CHUNK
+// RUN: vitrify-opt %s --vit-group-tokens="chunk=64 tile=16 least=16" -o /dev/null 2>&1 | FileCheck %s --check-prefix=FEW
 
 // Rounding, scales and odd functions after the gate's factor keep its zeros.
 // CHECK-LABEL: func.func @gated
@@ -13,6 +14,7 @@ func.func @gated(%x: tensor<?x8xf32>, %w: tensor<16x8xf32>, %v: tensor<8x16xf32>
   // CHECK: %[[H:.*]] = vit.grouped_linear columns %arg0, %arg1 rows(%[[ROWS]], %[[STARTS]] : tensor<?xi32>, tensor<?x4xi32>) chunk 256 layers ["fc1"]
   // CHECK-SAME: epilogue(%[[GATE]]
   // CHECK: vit.act gelu_erf
+  // FEW: fc1 computes every block of its gate: 197 rows are too few for small tiles to pay
   // REMARK: fc1 computes blocks for the rows that they are on for: 0.{{[0-9]+}} of the dense work at 197 rows, 25% of 4 blocks being on
   %0 = vit.linear %x, %w layers ["fc1"] : tensor<?x8xf32>, tensor<16x8xf32> -> tensor<?x16xbf16> epilogue(%g [(m, n) -> (m, n floordiv 4)] : tensor<?x4xf32>, %s [(m, n) -> ()] : tensor<1xf32>) group 1 {
   ^bb0(%acc: f32, %weight: f32, %scale: f32):
