@@ -56,7 +56,9 @@ def test_layer_by_layer(vit_tiny):
             array = array.reshape(expected[part].shape)
             cost, distance = rms(expected[part] - exact[part]), rms(array - expected[part])
             size = rms(exact[part])
-            assert rms(array - exact[part]) <= 1.05 * cost + 1e-3 * size, part
+            # Two errors of one kind, of n values each, differ by a share of 1 / sqrt(n) by chance alone: 7 % of a pooled row of 192.
+            margin = max(0.03, 2 / np.sqrt(array.size))
+            assert rms(array - exact[part]) <= (1 + margin) * cost + 1e-3 * size, part
             assert distance <= cost + 1e-3 * size, part
             compared += 1
     assert compared >= 12 * 9
