@@ -30,8 +30,8 @@ def message_of(stderr):
 
 
 def with_progress(command, **options):
-    """subprocess.run of a command whose lines of progress go to the terminal, if there is one."""
-    if not progress.wanted():
+    """subprocess.run of a command whose lines of progress go to the terminal, if there is one and it is not given text."""
+    if "input" in options or not progress.wanted():
         return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, **options)
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"VITRIFY_PROGRESS": "1"}, **options) as process:
         said = progress.Passed(process.stderr)
@@ -40,10 +40,11 @@ def with_progress(command, **options):
     return subprocess.CompletedProcess(command, process.returncode, printed.decode(errors="replace"), said)
 
 
-def run_tool(name, arguments):
-    """Runs a tool and returns its standard output. A failure becomes one VitrifyError with the tool's own message."""
+def run_tool(name, arguments, stdin=None):
+    """Runs a tool, on the text `stdin` if given, and returns its standard output. A failure becomes one VitrifyError with the tool's own message."""
+    text = {} if stdin is None else {"input": stdin}
     try:
-        done = with_progress([find_tool(name), *map(str, arguments)], stdout=subprocess.PIPE)
+        done = with_progress([find_tool(name), *map(str, arguments)], stdout=subprocess.PIPE, **text)
     except OSError as error:
         raise VitrifyError(f"cannot run {name}: {error.strerror}") from error
     if done.returncode < 0:
