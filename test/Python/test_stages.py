@@ -67,11 +67,14 @@ def test_equal_layers_have_one_kernel(precision, target, model):
     ranges = json.loads((model / "ranges.json").read_text())["values"]
     assert len({ranges[f"b{i}.act"]["range"] for i in range(12)}) == 12
     for kernel_of in ("b{}.q", "b{}.attn", "b{}.proj", "b{}.fc1", "b{}.fc2", "b{}.ln1", "b{}.ln2"):
-        used = set()
+        used = {}
         for i in range(12):
             [step] = [s for s in plan["programs"][0]["steps"] if kernel_of.format(i) in s.get("layers", [])]
-            used.add(tuple(variant["kernel"] for variant in step["variants"]))
-        assert len(used) == 1, (kernel_of, used)
+            # On sm_89 steps of E4M3 as coarse as these allow a shorter GELU (docs/gpu-linear.md).
+            coarse = target == "sm_89" and kernel_of == "b{}.fc1" and ranges[f"b{i}.act"]["range"] >= 1.94
+            used.setdefault(coarse, set()).add(tuple(variant["kernel"] for variant in step["variants"]))
+        assert all(len(kernels) == 1 for kernels in used.values()), (kernel_of, used)
+        assert len(set().union(*used.values())) == len(used), (kernel_of, used)
     names = [kernel["name"] for kernel in plan["kernels"]]
     assert len(names) == len(set(names))
     if target != "sm_89":  # which has several tiles of one linear, for ranges of rows
