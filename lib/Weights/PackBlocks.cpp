@@ -61,7 +61,8 @@ __attribute__((always_inline)) inline void expandBody(DType to, const uint8_t *g
 using Expand = void (*)(DType, const uint8_t *, int64_t, std::byte *);
 void expandPortable(DType to, const uint8_t *group, int64_t width, std::byte *out) { expandBody(to, group, width, out); }
 #if defined(__x86_64__)
-__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2"))) void expandAvx512(DType to, const uint8_t *group, int64_t width, std::byte *out) {
+__attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2"))) void
+expandAvx512(DType to, const uint8_t *group, int64_t width, std::byte *out) {
   expandBody(to, group, width, out);
 }
 __attribute__((target("avx2"))) void expandAvx2(DType to, const uint8_t *group, int64_t width, std::byte *out) {
