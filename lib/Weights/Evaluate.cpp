@@ -377,8 +377,10 @@ struct RecipeEvaluator::State {
           continue;
         }
         float factor = 1.0f / scale;
-        if (n.type.dtype == DType::F4E2M1 && scale == 0)
-          continue; // codes of 0
+        if (n.type.dtype == DType::F4E2M1 && scale == 0) {
+          std::memset(out.data.data() + from / 2, 0, size_t(ceilDiv(count, 2))); // codes of 0
+          continue;
+        }
         if (!(scale > 0) || !std::isfinite(factor) || factor == 0)
           return dataLoss("round: scale " + std::to_string(scale) + " of row " + std::to_string(begin + row) +
                           " is not a positive number with a finite reciprocal");
