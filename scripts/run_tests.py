@@ -31,7 +31,7 @@ class Result:
     seconds: float = 0.0
 
 
-def run(command, log, timeout=1500, **kwargs):
+def run(command, log, timeout=2400, **kwargs):
     """Runs a command with its output in `log`; returns the exit status (124: it ran past `timeout` seconds)."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "w", encoding="utf-8") as out:
